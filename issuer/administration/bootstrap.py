@@ -1,0 +1,149 @@
+"""First start: what must exist before anyone can ask for anything, in one transaction, under the counter's lock.
+
+Run again it changes nothing. `recover` lets an operator beside the database back in when no administrator can.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from issuer.administration.authorize import Principal
+from issuer.administration.secrets import HandedOut, HandOutRequest, SecretKeeper
+from issuer.administration.writing import Write, WritePath
+from issuer.events import Bootstrapped
+from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
+from issuer.model.kinds import KEY_SET, NAMESPACE, SERVICE_ACCOUNT, Manifest, parse_manifest
+from issuer.model.resource import Resource
+from issuer.model.scopes import ADMIN_AUDIENCE, ADMIN_SCOPE, SYSTEM_NAMESPACE
+from issuer.policy import Catalogue, Limits
+from issuer.protocol.authentication import METHODS
+from issuer.settings import ScheduleSettings
+from issuer.signing.keyring import KeyRecord
+from issuer.signing.sealing import MasterKey
+from issuer.signing.signer import GeneratedKey, generate_key
+from issuer.store.installation import lock_installation, write_master_key_check
+from issuer.store.keys import StoredKey, insert_key
+from issuer.store.resources import Change, find
+from issuer.store.secrets import insert_pepper, load_peppers
+
+ADMIN_NAME = "admin"
+KEY_PURPOSE = "signing-key"
+PEPPER_PURPOSE = "pepper"
+FIRST_KEYSETS: Mapping[str, str] = {DEFAULT_KEYSET: "ES256", ID_TOKEN_KEYSET: "RS256"}
+
+_ADMIN_SPEC: Mapping[str, Any] = {
+    "displayName": "Administrator",
+    "justification": "The first administrator, made by issuer bootstrap",
+    "usage": "administration",
+    "scopes": [ADMIN_SCOPE],
+    "audiences": [ADMIN_AUDIENCE],
+}
+
+
+@dataclass(frozen=True, slots=True)
+class FirstStart:
+    """Brings a migrated database to its first start. `local` is the command line that asks for it."""
+
+    path: WritePath
+    master_key: MasterKey
+    schedule: ScheduleSettings
+    limits: Limits
+    local: Principal
+    _generated: dict[str, list[GeneratedKey]] = field(default_factory=dict, repr=False)
+
+    async def bootstrap(self) -> HandedOut | None:
+        """The administrator's first credential, or None when everything is there already. Raises MasterKeyError."""
+        for keyset, algorithm in FIRST_KEYSETS.items():
+            # Made before the lock is taken: an RSA key takes its time.
+            self._generated[keyset] = [generate_key(algorithm), generate_key(algorithm)]
+        async with self.path.write(self.local, "bootstrap") as write:
+            check = await lock_installation(write.connection)
+            if check is not None:
+                self.master_key.check(check)
+                return None
+            await write_master_key_check(write.connection, self.master_key.check_blob())
+            keeper = self._keeper(await self._first_pepper(write))
+            namespace = self._new(NAMESPACE, "", {"metadata": {"name": SYSTEM_NAMESPACE}})
+            namespace = namespace.with_status({"phase": "Active"})
+            keysets = [await self._first_keyset(write, name, algorithm) for name, algorithm in FIRST_KEYSETS.items()]
+            await write.commit(Change(None, namespace), *(Change(None, keyset) for keyset in keysets))
+            admin = await write.commit_one(None, await keeper.equip(write, self._new_admin()))
+            credential = await keeper.rotate(write, admin, HandOutRequest(acknowledge=True))
+        self.path.emit(Bootstrapped(recovered=False))
+        return credential
+
+    async def recover(self) -> HandedOut:
+        """A new credential for the administrator, enabled again, made anew if it was deleted. Raises MasterKeyError."""
+        async with self.path.write(self.local, "recover") as write:
+            check = await lock_installation(write.connection)
+            if check is None:
+                raise NotBootstrapped
+            self.master_key.check(check)
+            sealed = dict(await load_peppers(write.connection))
+            peppers = {
+                pepper_id: self.master_key.unseal(blob, purpose=PEPPER_PURPOSE, owner=pepper_id)
+                for pepper_id, blob in sealed.items()
+            }
+            keeper = self._keeper(peppers)
+            admin = await find(write.connection, SERVICE_ACCOUNT, SYSTEM_NAMESPACE, ADMIN_NAME, lock="update")
+            if admin is None:
+                admin = await write.commit_one(None, await keeper.equip(write, self._new_admin()))
+            elif admin.spec["disabled"] or "expiresAt" in admin.spec:
+                spec = {key: value for key, value in admin.spec.items() if key != "expiresAt"} | {"disabled": False}
+                enabled = replace(admin, spec=spec, generation=admin.generation + 1)
+                admin = await write.commit_one(admin, await keeper.restate(write.connection, enabled))
+            credential = await keeper.rotate(write, admin, HandOutRequest(acknowledge=True, compromised=True))
+        self.path.emit(Bootstrapped(recovered=True))
+        return credential
+
+    def _keeper(self, peppers: Mapping[str, bytes]) -> SecretKeeper:
+        return SecretKeeper(self.path, self.master_key, self.schedule, lambda: peppers, lambda: Catalogue(self.limits))
+
+    async def _first_pepper(self, write: Write) -> Mapping[str, bytes]:
+        pepper_id, pepper = "p1", self.path.sources.random_bytes(32)
+        sealed = self.master_key.seal(pepper, purpose=PEPPER_PURPOSE, owner=pepper_id)
+        await insert_pepper(write.connection, pepper_id, self.path.sources.now(), sealed)
+        return {pepper_id: pepper}
+
+    async def _first_keyset(self, write: Write, name: str, algorithm: str) -> Resource:
+        """The KeySet with an active key and a published pending one: the very first keys skip the publication lead."""
+        now = self.path.sources.now()
+        for generated, activated_at in zip(self._generated[name], (now, None), strict=True):
+            record = KeyRecord(
+                kid=generated.kid,
+                keyset=name,
+                algorithm=algorithm,
+                public_jwk=generated.public_jwk,
+                created_at=now,
+                published_at=now,
+                activated_at=activated_at,
+            )
+            sealed = self.master_key.seal(generated.private_pem, purpose=KEY_PURPOSE, owner=generated.kid)
+            await insert_key(write.connection, StoredKey(record, sealed))
+        return self._new(KEY_SET, "", {"metadata": {"name": name}, "spec": {"algorithm": algorithm}})
+
+    def _new_admin(self) -> Resource:
+        return self._new(
+            SERVICE_ACCOUNT, SYSTEM_NAMESPACE, {"metadata": {"name": ADMIN_NAME}, "spec": dict(_ADMIN_SPEC)}
+        )
+
+    def _new(self, kind: Any, namespace: str, document: Mapping[str, Any]) -> Resource:
+        manifest: Manifest = parse_manifest(
+            kind, dict(document), namespace=namespace, name=None, methods=frozenset(METHODS)
+        )
+        return Resource(
+            api_version=kind.api_version,
+            kind=kind.kind,
+            namespace=namespace,
+            name=manifest.metadata.name,
+            uid=self.path.sources.uid(),
+            created_at=self.path.sources.now(),
+            spec=manifest.spec,
+        )
+
+
+class NotBootstrapped(Exception):
+    """The database was never bootstrapped: there is nothing to recover."""
+
+    def __init__(self) -> None:
+        super().__init__("This database was not bootstrapped yet. Run `issuer bootstrap` first.")

@@ -1,0 +1,147 @@
+"""THE PAGE: a token request from top to bottom.
+
+    wire ─▶ parse ─▶ read_credential ─▶ account ─▶ verify ─▶ standing ─▶ decide ─▶ prepare ─▶ sign ─▶ answer
+            pure     pure               memory,    pure      pure        pure      pure       µs      pure
+                                        1 query
+
+The snapshot is read once, at the top; from then on only values travel. Whatever goes wrong on the way is one `Refusal`,
+caught once, at the bottom: the client reads its public side, the event carries the cause. Authentication comes before any
+question about the account, so that a stranger learns nothing from the order of answers.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from issuer.directory import Directory
+from issuer.events import Emit, RetiredSecretPresented, TokenIssued, TokenRefused
+from issuer.failures import Failure, Refusal
+from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
+from issuer.policy import OPENID, Allowed, Denied, decide
+from issuer.protocol.authentication import METHODS, read_credential
+from issuer.protocol.authentication.method import Evidence, Presented, Proof
+from issuer.protocol.grants import find_grant
+from issuer.protocol.request import WireRequest, parse_token_request
+from issuer.protocol.response import Answer, refusal_answer, token_answer
+from issuer.signing.ticket import TokenIdentity, prepare_access_token, prepare_id_token
+from issuer.snapshot import Account, Snapshot
+from issuer.sources import Sources
+from issuer.store.database import DatabaseUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Issuance:
+    """What the page stands on. `snapshot` gives the current one, None before the first good one."""
+
+    issuer: str
+    snapshot: Callable[[], Snapshot | None]
+    directory: Directory
+    sources: Sources
+    emit: Emit
+    note_first_use: Callable[[str, int], None]
+
+
+async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
+    """The answer to a token request, whatever it is. Never raises for anything a client can send."""
+    presented: Presented | None = None
+    try:
+        snapshot = issuance.snapshot()
+        if snapshot is None:
+            raise Refusal(Failure.NOT_READY)
+        now = issuance.sources.now().timestamp()
+        request = parse_token_request(wire)
+        grant_type = find_grant(request)
+        presented = read_credential(request)
+        account, proof = await _authenticate(issuance, presented, snapshot, now, wire.source)
+        _check_standing(account, presented, snapshot, now)
+        if proof.pending:
+            issuance.note_first_use(presented.client_id, proof.version)
+        decision = decide(account.grant, grant_type.parse_ask(request), snapshot.catalogue, now)
+        if isinstance(decision, Denied):
+            raise Refusal(decision.failure, decision.why)
+        return _issue(issuance, snapshot, decision, proof, int(now))
+    except Refusal as refusal:
+        return _refuse(issuance, refusal, presented, wire.source)
+    except DatabaseUnavailable as error:
+        return _refuse(issuance, Refusal(Failure.DATABASE_UNAVAILABLE, str(error)), presented, wire.source)
+
+
+async def _authenticate(
+    issuance: Issuance, presented: Presented, snapshot: Snapshot, now: float, source: str
+) -> tuple[Account, Proof]:
+    """The account and the proof that it is the caller. Raises Refusal.
+
+    An unknown client costs what a wrong secret costs: the same HMACs, the same number of queries, the same answer. A
+    secret that matches nothing is compared once more with the account as the database has it now.
+    """
+    verify = METHODS[presented.method].verify
+    account = await issuance.directory.account(presented.client_id)
+    proof = verify(presented, _evidence(account, snapshot), now)
+    if proof is None:
+        known = account
+        account = await issuance.directory.reread(presented.client_id)
+        proof = verify(presented, _evidence(account, snapshot), now) if account is not known else None
+    if account is None:
+        raise Refusal(Failure.CLIENT_UNKNOWN)
+    if proof is None:
+        raise Refusal(Failure.SECRET_WRONG)
+    if proof.retired:
+        issuance.emit(RetiredSecretPresented(presented.client_id, proof.version, source))
+        raise Refusal(Failure.SECRET_RETIRED, proof.credential)
+    return account, proof
+
+
+def _evidence(account: Account | None, snapshot: Snapshot) -> Evidence:
+    return Evidence(account.secrets if account is not None else (), snapshot.peppers)
+
+
+def _check_standing(account: Account, presented: Presented, snapshot: Snapshot, now: float) -> None:
+    """Whether an authenticated account may have tokens at all. Raises Refusal, to the client the same as a wrong secret."""
+    if presented.method not in account.methods:
+        raise Refusal(Failure.METHOD_NOT_ACCEPTED, presented.method)
+    if account.terminating:
+        raise Refusal(Failure.ACCOUNT_TERMINATING)
+    if account.grant.namespace in snapshot.terminating:
+        raise Refusal(Failure.NAMESPACE_TERMINATING)
+    if account.disabled:
+        raise Refusal(Failure.ACCOUNT_DISABLED)
+    if account.grant.expires_at is not None and account.grant.expires_at <= now:
+        raise Refusal(Failure.ACCOUNT_EXPIRED)
+
+
+def _issue(issuance: Issuance, snapshot: Snapshot, allowed: Allowed, proof: Proof, issued_at: int) -> Answer:
+    keyset = snapshot.keyset_by_audience.get(allowed.audience, DEFAULT_KEYSET)
+    signer = snapshot.signers.get(keyset)
+    if signer is None:
+        raise Refusal(Failure.NOT_READY, f"KeySet {keyset} has no active key")
+    identity = TokenIdentity(issuance.issuer, issuance.sources.token_id(), issued_at, proof.credential)
+    access_token = signer.sign(prepare_access_token(allowed, identity))
+    id_token = None
+    if OPENID in allowed.scopes:
+        id_signer = snapshot.signers.get(ID_TOKEN_KEYSET)
+        if id_signer is None:
+            raise Refusal(Failure.NOT_READY, f"KeySet {ID_TOKEN_KEYSET} has no active key")
+        id_token = id_signer.sign(prepare_id_token(allowed, identity))
+    scope = " ".join(allowed.scopes)
+    grant = allowed.grant
+    issuance.emit(
+        TokenIssued(
+            client_id=grant.client_id,
+            namespace=grant.namespace,
+            name=grant.name,
+            credential=proof.credential,
+            scope=scope,
+            audience=allowed.audience,
+            ttl_s=allowed.ttl_s,
+            jti=identity.jti,
+            kid=signer.kid,
+        )
+    )
+    return token_answer(access_token, allowed.ttl_s, scope, id_token)
+
+
+def _refuse(issuance: Issuance, refusal: Refusal, presented: Presented | None, source: str) -> Answer:
+    failure = refusal.failure
+    # A stranger's client_id may be anything, a secret pasted into the wrong field included: only ours are repeated.
+    known = presented.client_id if presented is not None and failure is not Failure.CLIENT_UNKNOWN else None
+    issuance.emit(TokenRefused(failure.name.lower(), refusal.detail, known, source))
+    return refusal_answer(failure)

@@ -1,0 +1,106 @@
+"""YAML and JSON text becomes JSON values, or a clear error: what people write, before anyone asks what it means.
+
+YAML is narrowed to JSON's data model, so that a manifest means the same whether it comes as YAML or as JSON: a timestamp
+stays a string, keys are strings, a key stands once, aliases (and with them exponential documents) are refused.
+"""
+
+import json
+from typing import Any, cast
+
+import yaml
+
+
+class ManifestError(Exception):
+    """The text is not one the product reads; the message says where and why."""
+
+
+class _JsonLoader(yaml.SafeLoader):
+    """PyYAML's safe loader without anything JSON could not say."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+            raise yaml.composer.ComposerError(None, None, "aliases (*name) are not accepted", event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set[str]()
+        for key_node, _ in node.value:
+            key = key_node.value
+            if not isinstance(key, str) or key_node.tag != "tag:yaml.org,2002:str":
+                raise yaml.constructor.ConstructorError(None, None, "a key must be a string", key_node.start_mark)
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return cast("dict[Any, Any]", super().construct_mapping(node, deep))
+
+
+# Without the resolvers for timestamps, merge keys and `=`: these are plain strings in JSON.
+_JsonLoader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag.rpartition(":")[2] in {"bool", "int", "float", "null"}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag in ("timestamp", "set", "omap", "pairs", "binary"):
+    _JsonLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", yaml.SafeLoader.construct_undefined)  # type: ignore[type-var]
+
+
+def parse_documents(text: str) -> list[Any]:
+    """Every document of a YAML stream (JSON is YAML), empty ones left out. Raises ManifestError."""
+    try:
+        documents = [each for each in yaml.load_all(text, Loader=_JsonLoader) if each is not None]
+        _refuse_unstorable(documents)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
+        raise ManifestError(f"{where}{error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ManifestError(_one_line(error)) from None
+    return documents
+
+
+def parse_json(data: bytes) -> Any:
+    """The value of a JSON text, a key at most once in each object. Raises ManifestError."""
+    try:
+        value = json.loads(data, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        _refuse_unstorable(value)
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(_one_line(error)) from None
+    return value
+
+
+def to_yaml(value: Any) -> str:
+    """The value as block YAML, keys in the order given."""
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
+
+
+def _refuse_unstorable(value: Any) -> None:
+    """PostgreSQL's jsonb has no NUL, and UTF-8 no lone surrogate (django-oauth-toolkit #1006: never a 500 for them)."""
+    if isinstance(value, str):
+        if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
+            raise ValueError("text must not contain NUL or lone surrogates")
+    elif isinstance(value, dict):
+        for key, each in value.items():
+            _refuse_unstorable(key)
+            _refuse_unstorable(each)
+    elif isinstance(value, list):
+        for each in value:
+            _refuse_unstorable(each)
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return result
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _one_line(error: Exception) -> str:
+    return "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]

@@ -1,0 +1,154 @@
+"""The table of resource kinds. A new kind is one module for its `spec` and one row here."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
+from issuer.model.faults import Cause, Fault, Reason, causes_of, invalid
+from issuer.model.keyset import KeySetSpec
+from issuer.model.metadata import ObjectMeta, is_dns_label, is_dns_subdomain
+from issuer.model.resource import API_VERSION
+from issuer.model.scope import ScopeSpec
+from issuer.model.serviceaccount import LONGEST_NAME, AccountContext, ServiceAccountSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One row: how the kind is addressed, what its `spec` may hold, and what may be done with it.
+
+    `immutable` names the spec fields fixed at creation; `unique` one whose value no two objects may share.
+    `columns` are the extra columns of `issuer get`: header and path into the object.
+    """
+
+    kind: str
+    plural: str
+    spec: type[BaseModel] | None
+    api_version: str = API_VERSION
+    namespaced: bool = False
+    writable: bool = True
+    longest_name: int = 253
+    short: tuple[str, ...] = ()
+    immutable: tuple[str, ...] = ()
+    unique: str | None = None
+    columns: tuple[tuple[str, str], ...] = ()
+
+    def accepts_name(self, name: str) -> bool:
+        """Whether an object of this kind may be called `name`."""
+        return is_dns_label(name) if self is NAMESPACE else is_dns_subdomain(name, self.longest_name)
+
+
+NAMESPACE = Kind("Namespace", "namespaces", None, api_version="v1", short=("ns",), columns=(("PHASE", "status.phase"),))
+SERVICE_ACCOUNT = Kind(
+    "ServiceAccount",
+    "serviceaccounts",
+    ServiceAccountSpec,
+    namespaced=True,
+    longest_name=LONGEST_NAME,
+    short=("sa",),
+    columns=(
+        ("PHASE", "status.phase"),
+        ("CLIENT ID", "status.clientId"),
+        ("SCOPES", "spec.scopes"),
+        ("NEXT ROTATION", "status.nextCredentialRotation"),
+    ),
+)
+SCOPE = Kind(
+    "Scope",
+    "scopes",
+    ScopeSpec,
+    immutable=("scope",),
+    unique="scope",
+    columns=(("SCOPE", "spec.scope"), ("RISK", "spec.risk"), ("AUDIENCES", "spec.audiences")),
+)
+KEY_SET = Kind("KeySet", "keysets", KeySetSpec, writable=False, columns=(("ALGORITHM", "spec.algorithm"),))
+
+KINDS = (NAMESPACE, SERVICE_ACCOUNT, SCOPE, KEY_SET)
+BY_PLURAL: Mapping[tuple[str, str], Kind] = {(kind.api_version, kind.plural): kind for kind in KINDS}
+BY_KIND: Mapping[tuple[str, str], Kind] = {(kind.api_version, kind.kind): kind for kind in KINDS}
+
+if len(BY_PLURAL) != len(KINDS) or len(BY_KIND) != len(KINDS):  # pragma: no cover
+    raise RuntimeError("two rows of the table of kinds have the same name")
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """A checked document: metadata as a value, spec as stored, defaults filled in."""
+
+    kind: Kind
+    metadata: ObjectMeta
+    spec: Mapping[str, Any]
+
+
+def kind_named(text: str) -> Kind | None:
+    """The kind a person means by `serviceaccounts`, `serviceaccount`, `ServiceAccount` or `sa`."""
+    wanted = text.lower()
+    return next((kind for kind in KINDS if wanted in {kind.plural, kind.kind.lower(), *kind.short}), None)
+
+
+def parse_manifest(kind: Kind, document: Any, *, namespace: str, name: str | None, methods: frozenset[str]) -> Manifest:
+    """The document as a manifest of `kind` in `namespace`. Raises Fault naming every bad field at once.
+
+    `name` is the one in the request's path, None on create. `status` is dropped, as in Kubernetes: it has its own path.
+    """
+    if not isinstance(document, dict):
+        raise Fault(Reason.BAD_REQUEST, f"the body must be one {kind.kind} object", kind=kind.kind)
+    causes = _causes_of_frame(kind, document)
+    metadata, metadata_causes = _parse_metadata(kind, document, namespace, name)
+    causes += metadata_causes
+    raw_metadata = document.get("metadata")
+    called = name or (raw_metadata.get("name") if isinstance(raw_metadata, dict) else None)
+    called = called if isinstance(called, str) else ""
+    spec: dict[str, Any] = {}
+    if kind.spec is not None:
+        raw_spec = document.get("spec")
+        context = AccountContext(namespace=namespace, name=called, methods=methods)
+        try:
+            parsed = kind.spec.model_validate({} if raw_spec is None else raw_spec, context=context)
+            spec = parsed.model_dump(mode="json", by_alias=True, exclude_none=True)
+        except ValidationError as error:
+            causes += causes_of(error, "spec")
+    if causes or metadata is None:
+        raise invalid(kind.kind, called, causes)
+    return Manifest(kind, metadata, spec)
+
+
+def _causes_of_frame(kind: Kind, document: Mapping[str, Any]) -> list[Cause]:
+    causes = []
+    if document.get("apiVersion", kind.api_version) != kind.api_version:
+        causes.append(Cause("apiVersion", "FieldValueInvalid", f"must be {kind.api_version}"))
+    if document.get("kind", kind.kind) != kind.kind:
+        causes.append(Cause("kind", "FieldValueInvalid", f"must be {kind.kind}"))
+    known = {"apiVersion", "kind", "metadata", "spec", "status"}
+    causes += [Cause(field, "FieldValueForbidden", "unknown field") for field in document if field not in known]
+    if kind.spec is None and document.get("spec"):
+        # A Namespace of Kubernetes carries spec.finalizers; nothing in it concerns us, and nothing is stored of it.
+        unknown = (
+            [field for field in document["spec"] if field != "finalizers"]
+            if isinstance(document["spec"], dict)
+            else [""]
+        )
+        causes += [Cause(f"spec.{field}".rstrip("."), "FieldValueForbidden", "unknown field") for field in unknown]
+    return causes
+
+
+def _parse_metadata(
+    kind: Kind, document: Mapping[str, Any], namespace: str, name: str | None
+) -> tuple[ObjectMeta | None, list[Cause]]:
+    raw = document.get("metadata")
+    filled = {**raw, "name": raw.get("name", name)} if isinstance(raw, dict) and (name or "name" in raw) else raw
+    try:
+        metadata = ObjectMeta.model_validate({} if filled is None else filled)
+    except ValidationError as error:
+        return None, causes_of(error, "metadata")
+    causes = []
+    if not kind.accepts_name(metadata.name):
+        shape = "DNS-1123 label of at most 63" if kind is NAMESPACE else f"DNS-1123 name of at most {kind.longest_name}"
+        causes.append(Cause("metadata.name", "FieldValueInvalid", f"must be a {shape} characters"))
+    if name is not None and metadata.name != name:
+        causes.append(Cause("metadata.name", "FieldValueInvalid", f"must be {name}, as in the request's path"))
+    if (metadata.namespace or namespace) != namespace:
+        wanted = f"must be {namespace}, as in the request's path" if namespace else f"{kind.kind} has no namespace"
+        causes.append(Cause("metadata.namespace", "FieldValueInvalid", wanted))
+    return metadata, causes

@@ -1,0 +1,50 @@
+"""Scope tokens and audiences: the two name spaces a token is limited by."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, StringConstraints
+from pydantic_core import PydanticCustomError
+
+ADMIN_AUDIENCE = "urn:issuer:admin"
+ADMIN_SCOPE = "issuer:admin"
+ADMIN_READ_SCOPE = "issuer:admin:read"
+RESERVED_SCOPE_PREFIX = "issuer:"
+SYSTEM_NAMESPACE = "issuer-system"
+
+# RFC 6749 section 3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
+_SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")
+_AUDIENCE = re.compile(r"[^\s\x00-\x1f\x7f]{1,512}")
+
+
+def is_scope_token(text: str) -> bool:
+    """Whether `text` is one scope-token of RFC 6749 section 3.3, at most 256 characters."""
+    return _SCOPE_TOKEN.fullmatch(text) is not None
+
+
+def _scope_token(text: str) -> str:
+    if not is_scope_token(text):
+        raise PydanticCustomError(
+            "scope", "must be a scope token (RFC 6749 section 3.3): printable ASCII without space, quote or backslash"
+        )
+    return text
+
+
+def _audience(text: str) -> str:
+    if not _AUDIENCE.fullmatch(text):
+        raise PydanticCustomError("audience", "must be 1 to 512 characters without white space or control characters")
+    return text
+
+
+ScopeToken = Annotated[str, AfterValidator(_scope_token)]
+Audience = Annotated[str, AfterValidator(_audience)]
+LongText = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
+ShortText = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
+def without_repeats(values: list[str]) -> list[str]:
+    """The same list; refused when a value stands twice."""
+    for index, value in enumerate(values):
+        if value in values[:index]:
+            raise PydanticCustomError("duplicate", "entry {index} repeats an earlier one", {"index": index})
+    return values

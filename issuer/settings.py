@@ -1,0 +1,171 @@
+"""Settings: environment and file become one frozen value, checked once, at start.
+
+The environment wins over the file. A setting called `keys.skew_s` in the YAML file is `ISSUER_KEYS__SKEW_S` in the
+environment. Units are part of a name: `_s` seconds, `_bytes` bytes.
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from issuer.manifests import ManifestError, parse_documents
+
+LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; the message names every fault and where it was read."""
+
+
+def _issuer_url(value: str) -> str:
+    """The URL as it will stand in `iss`, byte for byte (RFC 8414 section 2): no normalisation here or later."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"https", "http"} or not parts.hostname:
+        raise ValueError("must be an absolute https URL")
+    if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
+        raise ValueError("must be https; plain http is accepted for a loopback host only")
+    if parts.query or parts.fragment or "?" in value or "#" in value:
+        raise ValueError("must have no query and no fragment")
+    if parts.username is not None:
+        raise ValueError("must carry no credentials")
+    if value.endswith("/"):
+        raise ValueError("must not end with a slash")
+    return value
+
+
+def _database_url(value: SecretStr) -> SecretStr:
+    if urlsplit(value.get_secret_value()).scheme not in {"postgresql", "postgres"}:
+        raise ValueError("must begin with postgresql://")
+    return value
+
+
+class _Group(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class KeysSettings(_Group):
+    """How signing keys are published."""
+
+    jwks_max_age_s: int = Field(default=300, ge=1, le=86_400, description="`Cache-Control: max-age` of the JWKS")
+
+
+class TokensSettings(_Group):
+    """Lifetimes of tokens."""
+
+    default_ttl_s: int = Field(default=600, ge=10, le=86_400, description="lifetime where the account names none")
+    max_ttl_s: int = Field(default=86_400, ge=10, le=86_400, description="no token lives longer, whatever anyone asks")
+
+
+class ScheduleSettings(_Group):
+    """How long a resource's day and hour last: tests accelerate time by configuration, not by hooks."""
+
+    day_s: float = Field(default=86_400, gt=0, description="seconds in a day of `intervalDays`")
+    hour_s: float = Field(default=3_600, gt=0, description="seconds in an hour of `gracePeriodHours`")
+
+
+class DatabaseSettings(_Group):
+    """How PostgreSQL is used."""
+
+    pool_size: int = Field(default=10, ge=1, le=200, description="connections each process may hold, in each pool")
+    pool_timeout_s: float = Field(default=2, gt=0, description="wait for a free connection; then 503")
+    statement_timeout_s: float = Field(default=5, gt=0, description="longest statement; then 503")
+    poll_s: float = Field(
+        default=0.25, gt=0, le=1, description="how often the revision is read: the bound on staleness"
+    )
+
+
+class DirectorySettings(_Group):
+    """What the token path keeps in memory."""
+
+    max_accounts: int = Field(
+        default=100_000, ge=1, description="accounts kept in memory; least recently used go first"
+    )
+
+
+class LogSettings(_Group):
+    """The reading of events as log lines, on standard error."""
+
+    format: Literal["json", "console"] = Field(default="json", description="`json` for machines, `console` for people")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        default="info", description="least level written; single tokens issued are `debug`"
+    )
+
+
+class Settings(BaseSettings):
+    """Everything configurable, frozen. The README's table is tested against this class."""
+
+    model_config = SettingsConfigDict(
+        frozen=True, extra="forbid", env_prefix="ISSUER_", env_nested_delimiter="__", env_ignore_empty=True
+    )
+
+    url: Annotated[str, AfterValidator(_issuer_url)] | None = Field(
+        default=None, description="the issuer URL, exactly as in `iss`; https, no trailing slash"
+    )
+    database_url: Annotated[SecretStr, AfterValidator(_database_url)] | None = Field(
+        default=None, description="PostgreSQL 15 or later, `postgresql://user:password@host/database`"
+    )
+    master_key: SecretStr | None = Field(
+        default=None, description="lines of `id:base64(32 bytes)`; the first is current, all can unwrap"
+    )
+    master_key_file: Path | None = Field(
+        default=None, description="a file with the same lines, instead of `master_key`"
+    )
+    default_audience: str | None = Field(
+        default=None, min_length=1, max_length=512, description="`aud` of accounts that name no audiences; else the URL"
+    )
+    admin_plaintext: bool = Field(
+        default=False, description="lets `serve` open the admin port without TLS on an address that is not loopback"
+    )
+    keys: KeysSettings = KeysSettings()
+    tokens: TokensSettings = TokensSettings()
+    schedule: ScheduleSettings = ScheduleSettings()
+    database: DatabaseSettings = DatabaseSettings()
+    directory: DirectorySettings = DirectorySettings()
+    log: LogSettings = LogSettings()
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment first, then what the file said."""
+        del settings_cls, dotenv_settings, file_secret_settings
+        return env_settings, init_settings
+
+
+def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
+    """The settings of this process. Raises SettingsError naming every fault at once.
+
+    `overrides` are defaults a command brings along (`issuer dev`); file and environment win over them.
+    """
+    values = dict(overrides)
+    if config is not None:
+        values |= _read_file(config)
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        faults = "\n".join(
+            f"  {'.'.join(str(part) for part in fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
+            for fault in error.errors(include_input=False, include_url=False)
+        )
+        source = f"the environment (ISSUER_…) and {config}" if config else "the environment (ISSUER_…)"
+        raise SettingsError(f"These settings, read from {source}, cannot be used:\n{faults}") from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        documents = parse_documents(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, ManifestError) as error:
+        raise SettingsError(f"The configuration file {path} cannot be read: {error}") from None
+    if not documents:
+        return {}
+    if len(documents) > 1 or not isinstance(documents[0], dict):
+        raise SettingsError(f"The configuration file {path} must hold one YAML mapping of settings.")
+    return documents[0]

@@ -1,0 +1,97 @@
+"""Connections: pools with limits, statements with deadlines, commits that are durable.
+
+Every failure to reach the database in time becomes DatabaseUnavailable (503 at the edge); nothing waits without an end.
+"""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import asyncpg
+import sqlalchemy as sa
+from sqlalchemy.exc import DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from issuer.settings import DatabaseSettings
+
+
+class DatabaseUnavailable(Exception):
+    """The database could not be reached, or did not answer in time. Trying again later is right."""
+
+
+class Database:
+    """One pool of connections to the one writable primary."""
+
+    def __init__(self, url: str, settings: DatabaseSettings, *, application: str) -> None:
+        self._engine: AsyncEngine = create_async_engine(
+            sa.make_url(url).set(drivername="postgresql+asyncpg"),
+            pool_size=settings.pool_size,
+            max_overflow=0,
+            pool_timeout=settings.pool_timeout_s,
+            pool_pre_ping=False,
+            pool_recycle=1800,
+            isolation_level="READ COMMITTED",
+            hide_parameters=True,
+            connect_args={
+                "timeout": settings.pool_timeout_s,
+                "command_timeout": settings.statement_timeout_s + 1,
+                "server_settings": {
+                    "application_name": application,
+                    "statement_timeout": f"{int(settings.statement_timeout_s * 1000)}",
+                    "idle_in_transaction_session_timeout": f"{int(settings.statement_timeout_s * 2000)}",
+                    "synchronous_commit": "on",
+                    "default_transaction_read_only": "off",
+                    "timezone": "UTC",
+                },
+                "target_session_attrs": "read-write",
+            },
+        )
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """For migrations and for counting queries in tests."""
+        return self._engine
+
+    @asynccontextmanager
+    async def transaction(self, *, isolation: str | None = None) -> AsyncIterator[AsyncConnection]:
+        """One transaction: committed at the end of the block, rolled back by any exception.
+
+        Raises DatabaseUnavailable; constraint violations stay `sqlalchemy.exc.IntegrityError`.
+        """
+        try:
+            async with self._engine.connect() as connection:
+                if isolation is not None:
+                    connection = await connection.execution_options(isolation_level=isolation)  # noqa: PLW2901
+                async with connection.begin():
+                    yield connection
+        except (
+            OperationalError,
+            InterfaceError,
+            PoolTimeoutError,
+            OSError,
+            TimeoutError,
+            asyncpg.PostgresConnectionError,
+        ) as error:
+            raise DatabaseUnavailable(type(error).__name__) from error
+        except DBAPIError as error:
+            if _is_unavailable(error):
+                raise DatabaseUnavailable(_sqlstate(error)) from error
+            raise
+
+    async def close(self) -> None:
+        """Closes every connection."""
+        await self._engine.dispose()
+
+
+# Classes of SQLSTATE that say "not now": connection, resources, operator intervention; and single states.
+_UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
+_UNAVAILABLE_STATES = frozenset({"25006", "55P03", "40001", "40P01"})
+
+
+def _sqlstate(error: DBAPIError) -> str:
+    return str(getattr(error.orig, "sqlstate", "") or "")
+
+
+def _is_unavailable(error: DBAPIError) -> bool:
+    state = _sqlstate(error)
+    return error.connection_invalidated or state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE_STATES

@@ -1,0 +1,87 @@
+"""The schema's version: moved by `issuer migrate` only, checked by everything else.
+
+Revisions are numbered (`0001`, `0002`, …). A program runs on its own schema and on the next one, so that a rolling upgrade
+migrates first and replaces programs after.
+"""
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.runtime.migration import MigrationContext
+from alembic.script import ScriptDirectory
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
+
+_LOCK_ID = 0x15_5E_12
+_LOCK_TIMEOUT = "4s"
+_STATEMENT_TIMEOUT = "60s"
+
+
+class SchemaError(Exception):
+    """The database's schema is not one this program runs on; the message says what to do."""
+
+
+class SchemaMissing(SchemaError):
+    """There is no schema at all yet."""
+
+
+def migrations_folder() -> Path:
+    """Inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent.parent
+    packaged = package / "migrations"
+    return packaged if packaged.is_dir() else package.parent / "migrations"
+
+
+def newest_version() -> str:
+    """The schema this program was written for."""
+    return ScriptDirectory(str(migrations_folder())).get_current_head() or ""
+
+
+async def migrate(engine: AsyncEngine, to: str = "head") -> tuple[str | None, str | None]:
+    """Moves the schema to a version, up or down; the versions before and after. Raises SchemaError.
+
+    One runner at a time (advisory lock), each migration in its own transaction, with lock and statement timeouts: a
+    migration that cannot have its lock fails instead of stopping traffic behind it.
+    """
+    async with engine.connect() as connection:
+        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
+        for setting in (f"lock_timeout = '{_LOCK_TIMEOUT}'", f"statement_timeout = '{_STATEMENT_TIMEOUT}'"):
+            await connection.execute(sa.text(f"SET {setting}"))
+        if not (await connection.execute(sa.text("SELECT pg_try_advisory_lock(:id)"), {"id": _LOCK_ID})).scalar_one():
+            raise SchemaError("Another `issuer migrate` is at work on this database; wait for it to end.")
+        try:
+            before = await current_version(connection)
+            await connection.run_sync(_run, to, before)
+            return before, await current_version(connection)
+        finally:
+            await connection.execute(sa.text("SELECT pg_advisory_unlock(:id)"), {"id": _LOCK_ID})
+            await connection.invalidate()
+
+
+def _run(connection: sa.Connection, to: str, before: str | None) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(migrations_folder()))
+    config.attributes["connection"] = connection
+    if to == "head" or before is None or to > before:
+        command.upgrade(config, to)
+    else:
+        command.downgrade(config, to)
+
+
+async def current_version(connection: AsyncConnection) -> str | None:
+    """The schema's version, None for a database without any."""
+    return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+
+
+async def require_schema(connection: AsyncConnection) -> None:
+    """Raises SchemaError unless the schema is this program's own or the next one."""
+    found, wanted = await current_version(connection), newest_version()
+    if found is None:
+        raise SchemaMissing("The database has no schema yet. Run `issuer migrate`, then `issuer bootstrap`.")
+    if found < wanted:
+        raise SchemaError(f"The database's schema is {found}, this program needs {wanted}. Run `issuer migrate`.")
+    if int(found) > int(wanted) + 1:
+        raise SchemaError(
+            f"The database's schema is {found}, this program knows {wanted}: it is too old. Run a newer one."
+        )

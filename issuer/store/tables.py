@@ -1,0 +1,129 @@
+"""The schema, as SQLAlchemy Core. A test holds it and the migrations to each other.
+
+`installation` has one row: who this database is, the one counter of revisions, and the check value of the master key.
+`resources` holds objects of all kinds. Documents are `json`, not `jsonb`: they are read whole, and keep the order of their
+fields; labels are `jsonb`, because selectors search them. Side tables hang on the identity of an account or a KeySet.
+"""
+
+import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB, UUID
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "%(table_name)s_pkey",
+        "fk": "%(table_name)s_%(column_0_name)s_fkey",
+        "uq": "%(table_name)s_%(column_0_name)s_key",
+        "ix": "%(table_name)s_%(column_0_name)s_idx",
+        "ck": "%(table_name)s_%(constraint_name)s_check",
+    }
+)
+
+_Time = sa.DateTime(timezone=True)
+
+installation = sa.Table(
+    "installation",
+    metadata,
+    sa.Column("only_row", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("epoch", UUID(as_uuid=True), nullable=False, server_default=sa.func.gen_random_uuid()),
+    sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0")),
+    sa.Column("master_key_check", sa.LargeBinary, comment="absent until bootstrap"),
+    sa.CheckConstraint("only_row", name="one_row"),
+)
+
+resources = sa.Table(
+    "resources",
+    metadata,
+    sa.Column("uid", UUID(as_uuid=True), primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("namespace", sa.Text, nullable=False, comment="empty for cluster-scoped kinds"),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("revision", sa.BigInteger, nullable=False),
+    sa.Column("generation", sa.BigInteger, nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("deleted_at", _Time),
+    sa.Column("labels", JSONB, nullable=False),
+    sa.Column("document", sa.JSON, nullable=False, comment="annotations, ownerReferences, finalizers, spec, status"),
+    sa.Column("unique_value", sa.Text, comment="the field no two objects of the kind may share"),
+    sa.UniqueConstraint("kind", "namespace", "name", name="resources_name_key"),
+    sa.UniqueConstraint("kind", "unique_value", name="resources_unique_value_key"),
+)
+
+changes = sa.Table(
+    "changes",
+    metadata,
+    sa.Column("revision", sa.BigInteger, primary_key=True, autoincrement=False),
+    sa.Column("at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("namespace", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("uid", UUID(as_uuid=True), nullable=False),
+    sa.Column("before", sa.JSON),
+    sa.Column("after", sa.JSON),
+    sa.CheckConstraint("type IN ('ADDED', 'MODIFIED', 'DELETED')", name="type"),
+)
+
+audit_records = sa.Table(
+    "audit_records",
+    metadata,
+    sa.Column("id", UUID(as_uuid=True), primary_key=True),
+    sa.Column("at", _Time, nullable=False, server_default=sa.func.now()),
+    sa.Column("revision", sa.BigInteger, comment="absent where nothing was written but a secret was shown"),
+    sa.Column("principal", JSONB, nullable=False),
+    sa.Column("verb", sa.Text, nullable=False),
+    sa.Column("kind", sa.Text, nullable=False),
+    sa.Column("namespace", sa.Text, nullable=False),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("uid", UUID(as_uuid=True)),
+    sa.Column("before", sa.JSON),
+    sa.Column("after", sa.JSON),
+    sa.Column("note", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
+    sa.Index("audit_records_at_idx", "at", postgresql_using="brin"),
+)
+
+peppers = sa.Table(
+    "peppers",
+    metadata,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+)
+
+secret_versions = sa.Table(
+    "secret_versions",
+    metadata,
+    sa.Column(
+        "account_uid",
+        UUID(as_uuid=True),
+        # Deferred: version 1 is written before its account, whose statement takes the counter and comes last.
+        sa.ForeignKey("resources.uid", ondelete="CASCADE", deferrable=True, initially="DEFERRED"),
+        primary_key=True,
+    ),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("pepper_id", sa.Text, sa.ForeignKey("peppers.id"), nullable=False),
+    sa.Column("hmac", sa.LargeBinary, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, comment="the plaintext, kept until its driver acknowledges it"),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("handed_out_at", _Time),
+    sa.Column("activated_at", _Time),
+    sa.Column("acknowledged_at", _Time),
+    sa.Column("retires_at", _Time),
+    sa.Column("cut_at", _Time),
+    sa.Column("hold_until", _Time),
+    sa.Column("grace_s", sa.Double),
+)
+
+signing_keys = sa.Table(
+    "signing_keys",
+    metadata,
+    sa.Column("kid", sa.Text, primary_key=True),
+    sa.Column("keyset", sa.Text, nullable=False),
+    sa.Column("algorithm", sa.Text, nullable=False),
+    sa.Column("public_jwk", sa.JSON, nullable=False),
+    sa.Column("sealed", sa.LargeBinary, nullable=False),
+    sa.Column("created_at", _Time, nullable=False),
+    sa.Column("published_at", _Time),
+    sa.Column("activated_at", _Time),
+    sa.Column("retires_at", _Time),
+    sa.Column("compromised_at", _Time),
+)

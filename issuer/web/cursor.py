@@ -1,0 +1,50 @@
+"""Cursors of LIST: opaque, authenticated, good for one kind only (CVE-2026-33504, SQL injection by a forged cursor)."""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable
+from dataclasses import dataclass
+from hmac import compare_digest, digest
+
+from issuer.model.faults import Fault, Reason
+
+_TAG_BYTES = 32
+_LABEL = b"issuer list cursor\0"
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where a page begins: behind (namespace, name), in a list begun at `revision`."""
+
+    plural: str
+    revision: int
+    after: tuple[str, str]
+
+
+class Cursors:
+    """Writes and reads cursors under a key all replicas share."""
+
+    def __init__(self, key: Callable[[], bytes]) -> None:
+        self._key = key
+
+    def write(self, cursor: Cursor) -> str:
+        """The text for `metadata.continue`."""
+        payload = json.dumps([cursor.plural, cursor.revision, *cursor.after], separators=(",", ":")).encode()
+        return urlsafe_b64encode(self._tag(payload) + payload).decode()
+
+    def read(self, text: str, plural: str) -> Cursor:
+        """The cursor. Raises Fault (400) unless we wrote it for this kind."""
+        try:
+            data = urlsafe_b64decode(text.encode())
+        except (Base64Error, ValueError):
+            data = b""
+        tag, payload = data[:_TAG_BYTES], data[_TAG_BYTES:]
+        if compare_digest(tag, self._tag(payload)):
+            written_for, revision, namespace, name = json.loads(payload)
+            if written_for == plural:
+                return Cursor(plural, revision, (namespace, name))
+        raise Fault(Reason.BAD_REQUEST, "continue is not a cursor of this list; begin it again")
+
+    def _tag(self, payload: bytes) -> bytes:
+        return digest(self._key(), _LABEL + payload, "sha256")

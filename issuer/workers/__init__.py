@@ -1,0 +1,4 @@
+"""What runs beside the requests.
+
+`reload` (the world in memory), `firstuse` (a pending secret's first use), `namespaces` (contents of deleted namespaces).
+"""

@@ -1,0 +1,199 @@
+"""Keeps the snapshot and the directory true.
+
+House rules:
+
+- Polling one row is the truth; a write of this process asks for an early look, nothing else is needed for correctness.
+- What changed is read from the change log: changed accounts are forgotten, anything else rebuilds the snapshot.
+- A snapshot comes from one repeatable read and replaces only an older one.
+- Another identity of the database, or a revision that fell, means failover or restore: everything is dropped and read anew.
+- What cannot be read keeps the last good snapshot in force and says so. Nothing is served before the first good one.
+"""
+
+import asyncio
+from types import MappingProxyType
+
+from issuer.administration.bootstrap import KEY_PURPOSE, PEPPER_PURPOSE, NotBootstrapped
+from issuer.credentials import Terms, compile_digests
+from issuer.directory import Directory
+from issuer.events import Emit, SnapshotLoaded, SnapshotStale, WorldReplaced
+from issuer.policy import Catalogue, Limits, compile_grant, compile_scope
+from issuer.settings import ScheduleSettings
+from issuer.signing.keyring import KeyRecord, active_key, published_keys
+from issuer.signing.sealing import MasterKey, MasterKeyError, SealError
+from issuer.signing.signer import Signer
+from issuer.snapshot import Account, Snapshot
+from issuer.sources import Sources
+from issuer.store.database import Database, DatabaseUnavailable
+from issuer.store.installation import read_master_key_check
+from issuer.store.schema import SchemaError, require_schema
+from issuer.store.world import AccountRows, Pulse, WorldRows, read_changed, read_pulse, read_world
+
+STALE_AFTER_S = 1.0
+
+
+class Reloader:
+    """Owns the current snapshot. `catch_up` brings it to a revision, `run` keeps it there."""
+
+    def __init__(
+        self,
+        database: Database,
+        directory: Directory,
+        compiler: "Compiler",
+        sources: Sources,
+        emit: Emit,
+        poll_s: float,
+    ) -> None:
+        self._database = database
+        self._directory = directory
+        self._compiler = compiler
+        self._sources = sources
+        self._emit = emit
+        self._poll_s = poll_s
+        self._lock = asyncio.Lock()
+        self._identity: tuple[str, ...] | None = None
+        self._seen = -1
+        self._snapshot: Snapshot | None = None
+        self._why_not_ready: str | None = "nothing was read from the database yet"
+        self._good_at = sources.elapsed_s()
+        self._reported: str | None = None
+
+    def snapshot(self) -> Snapshot | None:
+        """The world as last read; None before the first good read."""
+        return self._snapshot
+
+    @property
+    def why_not_ready(self) -> str | None:
+        """None when tokens can be issued, else what is missing, in plain words."""
+        return self._why_not_ready
+
+    async def catch_up(self, revision: int = 0) -> None:
+        """Returns when everything up to `revision` is in force here.
+
+        Raises DatabaseUnavailable, and until the first good read also SchemaError, NotBootstrapped and MasterKeyError.
+        """
+        async with self._lock:
+            if self._snapshot is not None and 0 < revision <= self._seen:
+                return
+            async with self._database.transaction() as connection:
+                if self._identity is None:
+                    await require_schema(connection)
+                pulse = await read_pulse(connection)
+            await self._follow(pulse)
+            self._good_at = self._sources.elapsed_s()
+            self._why_not_ready = None
+            self._reported = None
+
+    async def run(self) -> None:
+        """Polls for ever. Trouble is reported once it costs freshness, and what it waits for is looked for again."""
+        while True:
+            try:
+                await self.catch_up()
+            except (DatabaseUnavailable, SchemaError, NotBootstrapped, MasterKeyError, SealError) as error:
+                self._note_trouble(error)
+            await asyncio.sleep(self._poll_s)
+
+    def _note_trouble(self, error: Exception) -> None:
+        why = f"the database does not answer ({error})" if isinstance(error, DatabaseUnavailable) else str(error)
+        if self._snapshot is None:
+            self._why_not_ready = why
+        age = self._sources.elapsed_s() - self._good_at
+        if age > STALE_AFTER_S and self._reported != why:
+            self._emit(SnapshotStale(round(age, 3), why))
+            self._reported = why
+
+    async def _follow(self, pulse: Pulse) -> None:
+        if not pulse.bootstrapped:
+            raise NotBootstrapped
+        if pulse.identity != self._identity or pulse.revision < self._seen:
+            if self._identity is not None:
+                self._emit(WorldReplaced("identity" if pulse.identity != self._identity else "revision"))
+            self._directory.clear()
+            await self._read_world()
+            # An account read while the world was being replaced may be of the lost one.
+            self._directory.clear()
+            self._identity, self._seen = pulse.identity, pulse.revision
+        elif pulse.revision > self._seen:
+            async with self._database.transaction() as connection:
+                changed = await read_changed(connection, self._seen)
+            if changed.world:
+                await self._read_world()
+            if changed.uids is None:
+                self._directory.clear()
+            else:
+                self._directory.invalidate(changed.uids)
+            self._seen = pulse.revision
+
+    async def _read_world(self) -> None:
+        async with self._database.transaction(isolation="REPEATABLE READ") as connection:
+            check = await read_master_key_check(connection)
+            rows = await read_world(connection)
+        if check is not None:
+            self._compiler.master_key.check(check)
+        self._snapshot = self._compiler.snapshot(rows)
+        self._emit(SnapshotLoaded(rows.revision, len(self._snapshot.published)))
+
+
+class Compiler:
+    """Rows become what the token path reads. Opens what is sealed; a signer is made once for each key."""
+
+    def __init__(self, master_key: MasterKey, limits: Limits, schedule: ScheduleSettings, sources: Sources) -> None:
+        self.master_key = master_key
+        self._limits = limits
+        self._schedule = schedule
+        self._sources = sources
+        self._signers: dict[str, Signer] = {}
+
+    def snapshot(self, rows: WorldRows) -> Snapshot:
+        """The snapshot of these rows. Raises SealError."""
+        now = self._sources.now()
+        sealed = {key.record.kid: key.sealed for key in rows.keys}
+        records = [key.record for key in rows.keys]
+        signers = {}
+        for keyset in rows.keysets:
+            active = active_key([record for record in records if record.keyset == keyset.name], now)
+            if active is not None:
+                signers[keyset.name] = self._signer(active, sealed[active.kid])
+        self._signers = {signer.kid: signer for signer in signers.values()}
+        return Snapshot(
+            revision=rows.revision,
+            catalogue=Catalogue(
+                self._limits,
+                MappingProxyType({scope.spec["scope"]: compile_scope(scope.spec) for scope in rows.scopes}),
+            ),
+            signers=MappingProxyType(signers),
+            keyset_by_audience=MappingProxyType(
+                {
+                    audience: keyset.name
+                    for keyset in rows.keysets
+                    if keyset.name in signers
+                    for audience in keyset.spec["audiences"]
+                }
+            ),
+            published=MappingProxyType({record.kid: record.public_jwk for record in published_keys(records, now)}),
+            terminating=rows.terminating,
+            peppers=MappingProxyType(
+                {
+                    pepper_id: self.master_key.unseal(blob, purpose=PEPPER_PURPOSE, owner=pepper_id)
+                    for pepper_id, blob in rows.peppers
+                }
+            ),
+        )
+
+    def account(self, rows: AccountRows) -> Account:
+        """The account of these rows."""
+        spec = rows.account.spec
+        terms = Terms(spec["credentialRotation"]["gracePeriodHours"] * self._schedule.hour_s)
+        return Account(
+            grant=compile_grant(rows.account),
+            methods=frozenset(spec["authentication"]["methods"]),
+            disabled=spec["disabled"],
+            terminating=rows.account.deleted_at is not None,
+            secrets=compile_digests(rows.secrets, terms),
+        )
+
+    def _signer(self, record: KeyRecord, sealed: bytes) -> Signer:
+        known = self._signers.get(record.kid)
+        if known is not None:
+            return known
+        pem = self.master_key.unseal(sealed, purpose=KEY_PURPOSE, owner=record.kid)
+        return Signer(record.kid, record.algorithm, pem)

@@ -1,0 +1,44 @@
+"""Fixtures: an issuer that is not there, and the command line that talks to it."""
+
+from pathlib import Path
+
+import httpx
+import pytest
+import typer
+from typer.testing import CliRunner, Result
+
+from issuer.cli import credentials, resources, tokens
+from tests.cli.fake_issuer import ENVIRONMENT, FakeIssuer, Run
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeIssuer:
+    """An issuer with the namespace payments-prod, named by the environment, and an empty folder to stand in."""
+    issuer = FakeIssuer()
+    issuer.put("/api/v1/namespaces/payments-prod", {"metadata": {"name": "payments-prod"}})
+    monkeypatch.setattr(httpx.HTTPTransport, "handle_request", lambda _, request: issuer(request))
+    monkeypatch.setattr("os.environ", dict(ENVIRONMENT))
+    monkeypatch.chdir(tmp_path)
+    return issuer
+
+
+@pytest.fixture
+def app() -> typer.Typer:
+    """The client's half of `issuer`."""
+    app = typer.Typer()
+    for command in (resources.apply, resources.get, resources.delete, credentials.rotate, tokens.token):
+        app.command(command.__name__)(command)
+    return app
+
+
+@pytest.fixture
+def run(fake: FakeIssuer, app: typer.Typer) -> Run:
+    """Runs `issuer …` and gives back what it said and its exit code; an unexpected exception fails the test."""
+
+    def run_it(*arguments: str, stdin: str | None = None) -> Result:
+        result = CliRunner().invoke(app, arguments, input=stdin, catch_exceptions=False)
+        for canary in fake.secrets:
+            assert canary not in result.output
+        return result
+
+    return run_it
