@@ -1,1 +1,51 @@
-"""Issuer."""
+"""Issuer: an OAuth 2.0 authorization server for machines.
+
+The code map: the modules in the order a token request meets them, each with what it can refuse.
+
+    web.listen       sockets and servers; bytes come in
+    web.token        reads a bounded body                                         413
+    issuance         THE PAGE: everything below, top to bottom, on one screen
+    protocol         what was sent, RFC text as code, no clock and no I/O
+      .request         parameters                                                 invalid_request
+      .grants          the table of grants, and what is asked for                 unsupported_grant_type, invalid_scope, …
+      .authentication  the table of client authentication methods                 invalid_client
+      .response        what is sent back: the one map from refusals to HTTP
+      .metadata        what the tables say of themselves: discovery
+    directory        the account: from memory, or by one query                    503
+    credentials      the life of a client secret; comparing one                   invalid_client
+    policy           what is granted, and why: a value with reasons               invalid_scope, invalid_target, …
+    signing          from a decision to a signed token
+      .ticket          the only way to an unsigned token
+      .signer          the signature; .keyring whose; .sealing at rest; .verifier back again
+    snapshot         what all of this knows of the world: one immutable value, swapped whole
+
+How the world comes to be, from the other side:
+
+    cli              people: servers beside the database, clients beside the admin port
+    web.resources    the admin API: Kubernetes conventions in HTTP
+    administration   the single write path: guard, authorize, resources, secrets, bootstrap
+    model            what people write: one file a resource kind, `kinds` the table of them
+    store            PostgreSQL: the one statement by which objects change, secrets, keys, migrations
+    workers          what runs beside requests: reload keeps snapshot and directory true
+
+And what all of them stand on:
+
+    failures         the closed list of refusals: public sentence and internal cause
+    events           the closed list of everything worth noticing; observe makes it log lines, and nothing else logs
+    settings         environment and file, once, frozen; manifests reads YAML and JSON; sources are time and chance
+    wiring           puts it together; the only module that may import everything
+    embedded         the PostgreSQL of development and tests
+
+Where a new thing goes, each one small module and one row:
+
+    a grant                          protocol/grants.py           GRANTS
+    a client authentication method   protocol/authentication/     METHODS
+    a resource kind                  model/<kind>.py              KINDS in model/kinds.py
+
+Caches, all of them:
+
+    what                        kept in                  as long as                      when stale
+    keys, peppers, catalogue    Snapshot                 until a newer revision is seen  at most one poll (250 ms) old
+    accounts by client_id       Directory, LRU           until a write of it is seen     at most one poll old
+    the JWKS document           web.discovery            one snapshot                    with its snapshot
+"""

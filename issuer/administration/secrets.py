@@ -13,7 +13,6 @@ from typing import Annotated, Any
 from uuid import UUID
 
 from pydantic import Field, ValidationError
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from issuer import credentials
 from issuer.administration.authorize import SYSTEM, Principal, authorize
@@ -32,6 +31,7 @@ from issuer.policy import Allowed, Catalogue, compile_grant, decide
 from issuer.protocol.grants import TokenAsk
 from issuer.settings import ScheduleSettings
 from issuer.signing.sealing import MasterKey, SealError
+from issuer.store.database import Connection
 from issuer.store.resources import find, find_by_uid, record_audit
 from issuer.store.secrets import NewSecret, load_sealed, load_versions, save_versions
 
@@ -178,11 +178,11 @@ class SecretKeeper:
                 await save_versions(write.connection, account.uid, (), versions, {1: secret})
         return self._stated(account, versions)
 
-    async def restate(self, connection: AsyncConnection, account: Resource) -> Resource:
+    async def restate(self, connection: Connection, account: Resource) -> Resource:
         """The account with the status its spec and its secrets make now."""
         return self._stated(account, await load_versions(connection, account.uid))
 
-    async def detailed(self, connection: AsyncConnection, account: Resource) -> Resource:
+    async def detailed(self, connection: Connection, account: Resource) -> Resource:
         """The account as GET of one shows it: with what is computed from side tables (DESIGN section 3)."""
         now = self._path.sources.now()
         seen = as_seen_at(account, now)
@@ -252,7 +252,7 @@ class SecretKeeper:
         sealed = self._master_key.seal(secret, purpose=SEAL_PURPOSE, owner=f"{account.uid}/{version}")
         return NewSecret(pepper_id, digest(pepper, secret, "sha256"), sealed)
 
-    async def _unsealed(self, connection: AsyncConnection, account: Resource, version: int) -> str:
+    async def _unsealed(self, connection: Connection, account: Resource, version: int) -> str:
         sealed = await load_sealed(connection, account.uid, version)
         if sealed is None:
             raise SealError("is not kept, although it should be")

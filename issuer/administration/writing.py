@@ -12,13 +12,12 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from issuer.administration.authorize import Principal
 from issuer.events import Emit, ResourceWritten
 from issuer.model.resource import Resource
 from issuer.sources import Sources
-from issuer.store.database import Database
+from issuer.store.database import Connection, Database
 from issuer.store.resources import AuditEntry, Change, commit_changes
 
 
@@ -30,7 +29,7 @@ class Write:
     """A write in progress. `commit` is its last statement; without it nothing was changed."""
 
     def __init__(
-        self, connection: AsyncConnection, principal: Principal, verb: str, *, dry_run: bool, path: "WritePath"
+        self, connection: Connection, principal: Principal, verb: str, *, dry_run: bool, path: "WritePath"
     ) -> None:
         self.connection = connection
         self.changes: tuple[Change, ...] = ()

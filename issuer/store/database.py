@@ -5,6 +5,7 @@ Every failure to reach the database in time becomes DatabaseUnavailable (503 at 
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import TypeAlias
 
 import asyncpg
 import sqlalchemy as sa
@@ -13,6 +14,10 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from issuer.settings import DatabaseSettings
+
+
+Connection: TypeAlias = AsyncConnection
+"""A connection with an open transaction: all that callers of the store hold of a database."""
 
 
 class DatabaseUnavailable(Exception):
