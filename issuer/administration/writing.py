@@ -9,15 +9,14 @@ answer, so that whoever wrote something finds it in force.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
-
 
 from issuer.administration.authorize import Principal
 from issuer.events import Emit, ResourceWritten
 from issuer.model.resource import Resource
 from issuer.sources import Sources
-from issuer.store.database import Connection, Database
+from issuer.store.database import Connection, Database, DatabaseUnavailable
 from issuer.store.resources import AuditEntry, Change, commit_changes
 
 
@@ -92,4 +91,6 @@ class WritePath:
             self.emit(
                 ResourceWritten(principal.name, verb, subject.kind, subject.namespace, subject.name, change.revision)
             )
-        await self._catch_up(write.changes[-1].revision)
+        with suppress(DatabaseUnavailable):
+            # It is committed, and the next poll brings it here: not a reason to tell the caller that it failed.
+            await self._catch_up(write.changes[-1].revision)

@@ -3,8 +3,8 @@
 Every failure to reach the database in time becomes DatabaseUnavailable (503 at the edge); nothing waits without an end.
 """
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from typing import TypeAlias
 
 import asyncpg
@@ -14,7 +14,6 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from issuer.settings import DatabaseSettings
-
 
 Connection: TypeAlias = AsyncConnection
 """A connection with an open transaction: all that callers of the store hold of a database."""
@@ -63,25 +62,12 @@ class Database:
 
         Raises DatabaseUnavailable; constraint violations stay `sqlalchemy.exc.IntegrityError`.
         """
-        try:
+        with database_errors():
             async with self._engine.connect() as connection:
                 if isolation is not None:
                     connection = await connection.execution_options(isolation_level=isolation)  # noqa: PLW2901
                 async with connection.begin():
                     yield connection
-        except (
-            OperationalError,
-            InterfaceError,
-            PoolTimeoutError,
-            OSError,
-            TimeoutError,
-            asyncpg.PostgresConnectionError,
-        ) as error:
-            raise DatabaseUnavailable(type(error).__name__) from error
-        except DBAPIError as error:
-            if _is_unavailable(error):
-                raise DatabaseUnavailable(_sqlstate(error)) from error
-            raise
 
     async def close(self) -> None:
         """Closes every connection."""
@@ -91,12 +77,43 @@ class Database:
 # Classes of SQLSTATE that say "not now": connection, resources, operator intervention; and single states.
 _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
 _UNAVAILABLE_STATES = frozenset({"25006", "55P03", "40001", "40P01"})
+# Those by which the server refuses the connection as it is configured: who we say we are, which database we name.
+_REFUSING_CLASSES = ("28", "3D")
+
+
+@contextmanager
+def database_errors() -> Iterator[None]:
+    """What says "not now" inside becomes DatabaseUnavailable; what says that a statement is wrong stays as it is."""
+    try:
+        yield
+    except (
+        OperationalError,
+        InterfaceError,
+        PoolTimeoutError,
+        OSError,
+        TimeoutError,
+        asyncpg.PostgresConnectionError,
+    ) as error:
+        raise DatabaseUnavailable(_why(error)) from error
+    except DBAPIError as error:
+        state = _sqlstate(error)
+        if state.startswith(_REFUSING_CLASSES):
+            raise DatabaseUnavailable(f"it refuses the connection: {_server_message(error)}") from error
+        if error.connection_invalidated or state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE_STATES:
+            raise DatabaseUnavailable(_why(error)) from error
+        raise
+
+
+def _why(error: Exception) -> str:
+    """A few words without addresses or values: the kind of trouble."""
+    cause = error.__cause__ or error
+    return (isinstance(error, DBAPIError) and _sqlstate(error)) or type(cause).__name__
 
 
 def _sqlstate(error: DBAPIError) -> str:
     return str(getattr(error.orig, "sqlstate", "") or "")
 
 
-def _is_unavailable(error: DBAPIError) -> bool:
-    state = _sqlstate(error)
-    return error.connection_invalidated or state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE_STATES
+def _server_message(error: DBAPIError) -> str:
+    cause = error.orig.__cause__ if error.orig is not None else None
+    return str(cause).splitlines()[0] if cause is not None else _sqlstate(error)

@@ -13,6 +13,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
+from issuer.store.database import database_errors
+
 _LOCK_ID = 0x15_5E_12
 _LOCK_TIMEOUT = "4s"
 _STATEMENT_TIMEOUT = "60s"
@@ -39,11 +41,16 @@ def newest_version() -> str:
 
 
 async def migrate(engine: AsyncEngine, to: str = "head") -> tuple[str | None, str | None]:
-    """Moves the schema to a version, up or down; the versions before and after. Raises SchemaError.
+    """Moves the schema to a version, up or down; the versions before and after. Raises SchemaError, DatabaseUnavailable.
 
     One runner at a time (advisory lock), each migration in its own transaction, with lock and statement timeouts: a
     migration that cannot have its lock fails instead of stopping traffic behind it.
     """
+    with database_errors():
+        return await _migrate(engine, to)
+
+
+async def _migrate(engine: AsyncEngine, to: str) -> tuple[str | None, str | None]:
     async with engine.connect() as connection:
         connection = await connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
         for setting in (f"lock_timeout = '{_LOCK_TIMEOUT}'", f"statement_timeout = '{_STATEMENT_TIMEOUT}'"):

@@ -14,7 +14,7 @@ from issuer.administration.preconditions import Driver, Preconditions
 from issuer.administration.resources import LIST_LIMIT, Resources
 from issuer.administration.secrets import SecretKeeper
 from issuer.events import AdminRequestRefused, Emit
-from issuer.model.faults import Fault, Reason
+from issuer.model.faults import Fault, Reason, not_found
 from issuer.model.kinds import KINDS, NAMESPACE, SERVICE_ACCOUNT, Kind
 from issuer.model.resource import GROUP, VERSION, Resource
 from issuer.protocol.metadata import JWKS_PATH, TOKEN_PATH
@@ -93,6 +93,7 @@ class ResourceApi:
                 caller = await self._guard.principal(request.headers.get("authorization"))
                 principal = caller.name
                 handler = handlers.get("GET" if request.method == "HEAD" else request.method)
+                _check_names(target)
                 if handler is None:
                     raise Fault(
                         Reason.METHOD_NOT_ALLOWED, f"{request.method} is not possible here; try {', '.join(handlers)}"
@@ -207,6 +208,7 @@ class ResourceApi:
         )
 
     async def _hand_out(self, request: Request, principal: Principal, target: Target) -> Response:
+        _refuse_dry_run(request)
         body = await read_document(request)
         handed_out = await self._keeper.hand_out(principal, target.namespace, target.name, body, _driver(request))
         return answer(request, handed_out.to_json(), 201)
@@ -216,6 +218,7 @@ class ResourceApi:
         return answer(request, current.to_json())
 
     async def _acknowledge(self, request: Request, principal: Principal, target: Target) -> Response:
+        _refuse_dry_run(request)
         version: int = request.path_params["version"]
         account = await self._keeper.acknowledge(principal, target.namespace, target.name, version)
         return answer(request, account.to_json())
@@ -230,6 +233,19 @@ def _fault_answer(request: Request, fault: Fault, handlers: Mapping[str, Handler
     elif fault.reason is Reason.METHOD_NOT_ALLOWED:
         headers = {"allow": ", ".join(handlers)}
     return answer(request, fault.to_status(), fault.reason.code, headers)
+
+
+def _check_names(target: Target) -> None:
+    """Nothing can be found under a name nothing can have; it does not reach the database (NUL, any length)."""
+    if target.namespace and not NAMESPACE.accepts_name(target.namespace):
+        raise not_found(NAMESPACE.kind, target.namespace)
+    if target.name and not target.kind.accepts_name(target.name):
+        raise not_found(target.kind.kind, target.name)
+
+
+def _refuse_dry_run(request: Request) -> None:
+    if _dry_run(request):
+        raise Fault(Reason.BAD_REQUEST, "there is no dry run of a secret: it is handed out, or it is not")
 
 
 def _dry_run(request: Request) -> bool:
