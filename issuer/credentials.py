@@ -44,7 +44,8 @@ class SecretVersion:
 
     `activated_at`: acknowledged or first used. `retires_at`: accepted before it, not from it on. `cut_at`: cut as
     compromised. `hold_until`: when a pending version stops holding its predecessor. `grace_s`: what the predecessor gets
-    when this one becomes active, None for what the account says at that moment.
+    when this one becomes active, None for what the account says at that moment; a version whose hold will end has it from
+    the start, so that an edit of the account after that end rewrites nothing.
     """
 
     version: int
@@ -58,8 +59,8 @@ class SecretVersion:
     grace_s: float | None = None
 
     def state_at(self, now: datetime) -> SecretState:
-        """The state of a settled version (see `settle`)."""
-        if self.retires_at is not None and self.retires_at <= now:
+        """The state of a settled version (see `settle`). A cut needs no clock: it holds where one is behind, too."""
+        if self.cut_at is not None or (self.retires_at is not None and self.retires_at <= now):
             return SecretState.RETIRED
         if self.activated_at is None:
             return SecretState.PENDING
@@ -141,9 +142,12 @@ def hand_out(
         )
     if sum(version.state_at(now) is not SecretState.RETIRED for version in versions) >= MAX_LIVE_VERSIONS:
         raise LifecycleConflict(f"{MAX_LIVE_VERSIONS} versions are live: wait until one of them retires")
-    hold_until = now + timedelta(seconds=terms.max_hold_s) if terms.max_hold_s is not None else None
+    hold_until = None
+    if terms.max_hold_s is not None:
+        hold_until = now + timedelta(seconds=terms.max_hold_s)
+        grace_s = grace_s if grace_s is not None else terms.grace_s
     made = SecretVersion(newest.version + 1, now, handed_out_at=now, grace_s=grace_s, hold_until=hold_until)
-    versions = (*versions, made)[-MAX_KEPT_VERSIONS:]
+    versions = _bounded((*versions, made), now)
     return Handover(_acknowledged(versions, made, terms, now) if acknowledge else versions, made.version, made=True)
 
 
@@ -200,6 +204,13 @@ def _activate(versions: Versions, version: SecretVersion, terms: Terms, at: date
     )
 
 
+def _bounded(versions: Versions, now: datetime) -> Versions:
+    """Without the oldest retired ones beyond MAX_KEPT_VERSIONS. A live one stays, however old: its grace was promised."""
+    retired = [each.version for each in versions if each.state_at(now) is SecretState.RETIRED]
+    forgotten = set(retired[: max(0, len(versions) - MAX_KEPT_VERSIONS)])
+    return tuple(each for each in versions if each.version not in forgotten)
+
+
 def _cut(version: SecretVersion, now: datetime) -> SecretVersion:
     end = min(version.retires_at, now) if version.retires_at is not None else now
     return replace(version, cut_at=version.cut_at or now, retires_at=end)
@@ -236,7 +247,10 @@ def _base62(number: int, width: int) -> str:
 
 @dataclass(frozen=True, slots=True)
 class SecretDigest:
-    """One version as the token path knows it. `accepted_until`: POSIX seconds, None without an end in sight."""
+    """One version as the token path knows it.
+
+    `accepted_until`: POSIX seconds, None without an end in sight, 0 for one that was cut: whatever this replica's clock says.
+    """
 
     version: int
     pepper_id: str
@@ -260,10 +274,16 @@ def compile_digests(stored: Iterable[tuple[SecretVersion, str, bytes]], terms: T
             hmac=hmac,
             pending=version.activated_at is None and version.cut_at is None,
             cut=version.cut_at is not None,
-            accepted_until=end.retires_at.timestamp() if end.retires_at is not None else None,
+            accepted_until=_accepted_until(end),
         )
         for (version, pepper_id, hmac), end in zip(rows, settled, strict=True)
     )
+
+
+def _accepted_until(version: SecretVersion) -> float | None:
+    if version.cut_at is not None:
+        return 0.0
+    return version.retires_at.timestamp() if version.retires_at is not None else None
 
 
 def match_secret(secret: bytes, known: Sequence[SecretDigest], peppers: Mapping[str, bytes]) -> SecretDigest | None:

@@ -59,7 +59,6 @@ class Directory:
         load = self._loads.get(client_id)
         if load is None:
             load = self._loads[client_id] = asyncio.create_task(self._fill(client_id, uid))
-            load.add_done_callback(lambda _: self._loads.pop(client_id, None))
         return await asyncio.shield(load)
 
     def invalidate(self, uids: Iterable[UUID]) -> None:
@@ -78,20 +77,28 @@ class Directory:
         self._read_at.clear()
 
     async def _fill(self, client_id: str, uid: UUID) -> Account | None:
-        while True:
-            self._outdated.discard(client_id)
-            account = await self._load(uid)
-            if client_id not in self._outdated:
-                break
-        self._keep(self._read_at, client_id, self._clock())
+        try:
+            while True:
+                self._outdated.discard(client_id)
+                account = await self._load(uid)
+                if client_id not in self._outdated:
+                    break
+        finally:
+            # Here and not in a callback, which runs a tick later: nobody may join a read that has ended.
+            self._loads.pop(client_id, None)
+        _keep(self._read_at, client_id, self._clock(), self._max_accounts)
         if account is None:
             self._accounts.pop(client_id, None)
-        else:
-            self._keep(self._accounts, client_id, account)
+            return None
+        evicted = _keep(self._accounts, client_id, account, self._max_accounts)
+        if evicted is not None:
+            # Read a moment ago and not in memory would mean that there is none.
+            self._read_at.pop(evicted, None)
         return account
 
-    def _keep(self, kept: "OrderedDict[str, _Value]", client_id: str, value: _Value) -> None:
-        kept[client_id] = value
-        kept.move_to_end(client_id)
-        if len(kept) > self._max_accounts:
-            kept.popitem(last=False)
+
+def _keep(kept: "OrderedDict[str, _Value]", client_id: str, value: _Value, most: int) -> str | None:
+    """Puts the value last; the key that had to go for it, if any."""
+    kept[client_id] = value
+    kept.move_to_end(client_id)
+    return kept.popitem(last=False)[0] if len(kept) > most else None

@@ -54,7 +54,7 @@ class SecretFirstUsed:
 
 @dataclass(frozen=True, slots=True)
 class FirstUseNotRecorded:
-    """The first use of a pending version could not be written yet; it is tried again at its next use."""
+    """The first use of a pending version could not be written yet; it is tried again in a moment."""
 
     client_id: str
     version: int

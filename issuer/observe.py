@@ -44,16 +44,21 @@ _NUMBERS: Mapping[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error"
 _SECRET_SHAPES = re.compile(
     r"isk1_[0-9A-Za-z]+"  # our client secrets
     r"|eyJ[0-9A-Za-z_-]+\.[0-9A-Za-z_-]+\.[0-9A-Za-z_-]*"  # JWTs
-    r"|-----BEGIN[^-]*PRIVATE KEY-----.*?(?:-----END[^-]*-----|$)"
-    r"|(?<=://)[^/@\s]+:[^/@\s]+(?=@)"  # user:password in a URL
-    r"|(?i:(?<=basic )|(?<=bearer ))[0-9A-Za-z+/=._~-]{8,}",
+    r"|-----BEGIN[^-]*PRIVATE KEY-----.*?(?:-----END[^-]*-----|\Z)"
+    r"|(?<=://)[^/\s]*:[^/\s]*(?=@)"  # user:password in a URL
+    r"|(?<![0-9A-Za-z+/])[0-9A-Za-z+/]{43}=(?!=)",  # base64 of 32 bytes: a master key; thumbprints are not padded
     re.DOTALL,
+)
+_SECRET_NAMES = re.compile(
+    r"(?i:(\b(?:basic|bearer) )[0-9A-Z+/=._~-]{8,}"
+    r"|(\b(?:password|client_secret|client_assertion)=)[^\s&\"']+"
+    r"|(['\"](?:d|p|q|dp|dq|qi|k|password|client_?secret)['\"]:\s*['\"])[^'\"]+)"  # of a JWK, of a JSON document
 )
 
 
 def redact(text: str) -> str:
-    """The text with everything that has a secret's shape taken out."""
-    return _SECRET_SHAPES.sub("[redacted]", text)
+    """The text with everything taken out that has a secret's shape or stands where secrets stand."""
+    return _SECRET_NAMES.sub(r"\1\2\3[redacted]", _SECRET_SHAPES.sub("[redacted]", text))
 
 
 def _redact_values(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -71,7 +76,15 @@ class _FromLibraries(logging.Handler):
         """One line for one record."""
         error = record.exc_info[0] if record.exc_info else None
         extra = {"error": error.__name__} if error is not None else {}
-        self._logger.warning("LibraryWarning", library=record.name, message=record.getMessage(), **extra)
+        self._logger.warning("LibraryWarning", library=record.name, message=_message(record), **extra)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message; as its library wrote it where the arguments do not fit, since a log line must not fail a request."""
+    try:
+        return record.getMessage()
+    except Exception:  # noqa: BLE001 - the arguments' own code runs here
+        return str(record.msg)
 
 
 def log_events(settings: LogSettings, stream: TextIO | None = None) -> Emit:

@@ -39,6 +39,9 @@ from issuer.workers.firstuse import FirstUses
 from issuer.workers.namespaces import empty_terminating_namespaces
 from issuer.workers.reload import Compiler, Reloader
 
+_FLUSH_S = 2
+"""How long a stop waits for first uses to be written; what is left is noticed again at the secret's next use."""
+
 
 @dataclass(frozen=True, slots=True)
 class Foundation:
@@ -138,7 +141,7 @@ def wire(foundation: Foundation) -> Issuer:
             raise DatabaseUnavailable("no snapshot yet")
         return snapshot.peppers
 
-    path = WritePath(for_admin, sources, emit, reloader.catch_up)
+    path = WritePath(for_admin, sources, emit, reloader.hasten)
     keeper = SecretKeeper(path, foundation.master_key, settings.schedule, peppers, catalogue)
     resources = Resources(path, keeper)
     first_uses = FirstUses(keeper, emit)
@@ -201,6 +204,8 @@ async def serve(
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                     raise error
         finally:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(issuer.first_uses.flush(), _FLUSH_S)
             for task in (*running, either):
                 task.cancel()
             await asyncio.gather(*running, either, return_exceptions=True)

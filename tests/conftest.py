@@ -3,9 +3,14 @@
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.databases import Databases, postgres_server
 from tests.world import World, started_world
+
+# Machines that run tests are busy: how long one example takes says nothing.
+settings.register_profile("issuer", deadline=None)
+settings.load_profile("issuer")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

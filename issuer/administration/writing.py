@@ -9,14 +9,14 @@ answer, so that whoever wrote something finds it in force.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from typing import Any
 
 from issuer.administration.authorize import Principal
 from issuer.events import Emit, ResourceWritten
 from issuer.model.resource import Resource
 from issuer.sources import Sources
-from issuer.store.database import Connection, Database, DatabaseUnavailable
+from issuer.store.database import Connection, Database
 from issuer.store.resources import AuditEntry, Change, commit_changes
 
 
@@ -38,14 +38,15 @@ class Write:
         self._path = path
 
     async def commit(self, *changes: Change, note: Mapping[str, Any] | None = None) -> tuple[Change, ...]:
-        """Writes the changes with an audit record each. The changes with their revisions; a dry run writes nothing.
+        """Writes the changes with an audit record each. The changes with their revisions.
 
+        A dry run goes the same way, so that it refuses what a write would, and is rolled back; its changes get no revision.
         Raises `store.resources.AlreadyExists`.
         """
-        if self.dry_run:
-            return changes
         entries = [(change, self.audit_entry(change.subject, note)) for change in changes]
         written = await commit_changes(self.connection, entries)
+        if self.dry_run:
+            return changes
         self.changes += written
         return written
 
@@ -62,15 +63,15 @@ class Write:
 
 
 class WritePath:
-    """Where every administrative change passes. `catch_up(revision)` brings this process's snapshot there."""
+    """Where every administrative change passes. `hasten(revision)` brings this process's snapshot there, if it can."""
 
     def __init__(
-        self, database: Database, sources: Sources, emit: Emit, catch_up: Callable[[int], Awaitable[None]]
+        self, database: Database, sources: Sources, emit: Emit, hasten: Callable[[int], Awaitable[None]]
     ) -> None:
         self.database = database
         self.sources = sources
         self.emit = emit
-        self._catch_up = catch_up
+        self._hasten = hasten
 
     @asynccontextmanager
     async def write(self, principal: Principal, verb: str, *, dry_run: bool = False) -> AsyncIterator[Write]:
@@ -91,6 +92,4 @@ class WritePath:
             self.emit(
                 ResourceWritten(principal.name, verb, subject.kind, subject.namespace, subject.name, change.revision)
             )
-        with suppress(DatabaseUnavailable):
-            # It is committed, and the next poll brings it here: not a reason to tell the caller that it failed.
-            await self._catch_up(write.changes[-1].revision)
+        await self._hasten(write.changes[-1].revision)

@@ -86,11 +86,18 @@ class Reloader:
     async def run(self) -> None:
         """Polls for ever. Trouble is reported once it costs freshness, and what it waits for is looked for again."""
         while True:
-            try:
-                await self.catch_up()
-            except (DatabaseUnavailable, SchemaError, NotBootstrapped, MasterKeyError, SealError) as error:
-                self._note_trouble(error)
+            await self.hasten()
             await asyncio.sleep(self._poll_s)
+
+    async def hasten(self, revision: int = 0) -> None:
+        """`catch_up`, unless something is in its way: then that is noted, and the next poll tries again.
+
+        What writers call after their commit: it holds whether or not this process could look at it yet.
+        """
+        try:
+            await self.catch_up(revision)
+        except (DatabaseUnavailable, SchemaError, NotBootstrapped, MasterKeyError, SealError) as error:
+            self._note_trouble(error)
 
     def _note_trouble(self, error: Exception) -> None:
         why = f"the database does not answer ({error})" if isinstance(error, DatabaseUnavailable) else str(error)
@@ -105,12 +112,11 @@ class Reloader:
         if not pulse.bootstrapped:
             raise NotBootstrapped
         if pulse.identity != self._identity or pulse.revision < self._seen:
+            await self._read_world()
+            # Accounts follow the snapshot in the same breath: a world that cannot be read leaves the last one whole.
+            self._directory.clear()
             if self._identity is not None:
                 self._emit(WorldReplaced("identity" if pulse.identity != self._identity else "revision"))
-            self._directory.clear()
-            await self._read_world()
-            # An account read while the world was being replaced may be of the lost one.
-            self._directory.clear()
             self._identity, self._seen = pulse.identity, pulse.revision
         elif pulse.revision > self._seen:
             async with self._database.transaction() as connection:
