@@ -77,9 +77,9 @@ async def _authenticate(
     account = await issuance.directory.account(presented.client_id)
     proof = verify(presented, _evidence(account, snapshot), now)
     if proof is None:
-        known = account
         account = await issuance.directory.reread(presented.client_id)
-        proof = verify(presented, _evidence(account, snapshot), now) if account is not known else None
+        # Also when nothing new was read: a stranger and a wrong secret must cost the same.
+        proof = verify(presented, _evidence(account, snapshot), now)
     if account is None:
         raise Refusal(Failure.CLIENT_UNKNOWN)
     if proof is None:

@@ -99,11 +99,11 @@ Decision: TypeAlias = Allowed | Denied
 
 
 def compile_grant(account: Resource) -> Grant:
-    """The grant of an account's checked spec."""
+    """The grant of an account's checked spec. `scopes` is all it may have, whatever `defaultScopes` came to say."""
     spec = account.spec
     settings: Mapping[str, Any] = spec.get("tokenSettings") or {}
     ttl, expires_at = settings.get("accessTokenTTL"), spec.get("expiresAt")
-    defaults = spec.get("defaultScopes")
+    defaults, held = spec.get("defaultScopes"), frozenset(spec["scopes"])
     return Grant(
         uid=str(account.uid),
         client_id=account.client_id,
@@ -111,7 +111,7 @@ def compile_grant(account: Resource) -> Grant:
         name=account.name,
         type=spec["type"],
         scopes=tuple(spec["scopes"]),
-        default_scopes=tuple(defaults) if defaults is not None else None,
+        default_scopes=tuple(scope for scope in defaults if scope in held) if defaults is not None else None,
         audiences=tuple(spec.get("audiences") or ()),
         ttl_s=parse_duration_s(ttl) if ttl else None,
         expires_at=parse_time(expires_at).timestamp() if expires_at else None,

@@ -6,7 +6,7 @@ truth is outside those rules: `response_types_supported` is empty, since there i
 
 from collections.abc import Mapping, Sequence
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from authlib.oauth2.rfc8414 import AuthorizationServerMetadata
 
@@ -22,8 +22,8 @@ _OUTSIDE_AUTHLIB = frozenset({"response_types_supported"})
 
 
 def issuer_path(issuer: str) -> str:
-    """The path component of the issuer URL, empty for none."""
-    return urlsplit(issuer).path
+    """The path component of the issuer URL as a request's path is matched: decoded, empty for none."""
+    return unquote(urlsplit(issuer).path)
 
 
 def oauth_metadata_path(issuer: str) -> str:

@@ -7,7 +7,6 @@ into another row does not open there. Re-keying replaces the wrapped key and lea
 """
 
 import base64
-import binascii
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +109,7 @@ def _parse(text: str) -> MasterKey:
         key_id, colon, encoded = line.strip().partition(":")
         try:
             key = base64.b64decode(encoded, validate=True)
-        except binascii.Error:
+        except ValueError:  # binascii.Error is one; text beyond ASCII raises a plain one
             key = b""
         if not colon or not key_id.isascii() or not 0 < len(key_id) <= _MAX_ID_CHARACTERS or len(key) != _KEY_BYTES:
             raise MasterKeyError(f"Line {number} of the master key is not `id:base64 of 32 bytes`.")

@@ -1,14 +1,15 @@
 """Verification of our own access tokens, for our own admin API: signature, type, issuer, audience, times. Pure.
 
 The algorithm comes from the published key, never from the token (CVE-2024-37568, CVE-2026-11800); `jwk`, `jku` and `x5u`
-headers are not looked at (CVE-2026-27962) and an unknown `crit` is refused by joserfc (CVE-2025-59420).
+headers are not looked at (CVE-2026-27962). No extension is known here, so any `crit` is refused (CVE-2025-59420), before
+joserfc reads it: what it holds need not be a list.
 """
 
 from collections.abc import Mapping
 from typing import Any, NewType, cast
 
 from joserfc import jws
-from joserfc.errors import JoseError
+from joserfc.errors import JoseError, UnsupportedAlgorithmError
 from joserfc.jwk import import_key
 
 from issuer.manifests import ManifestError, parse_json
@@ -25,6 +26,18 @@ class TokenRejected(Exception):
     """The token is not an access token of ours for this audience, or not now. The message holds nothing of the token."""
 
 
+class _Pinned(jws.JWSRegistry):
+    """Admits the algorithm of one key of ours, and is silent about EdDSA having a newer name (RFC 9864)."""
+
+    max_payload_length = MAX_TOKEN_CHARACTERS
+
+    def get_alg(self, name: str) -> Any:
+        """The algorithm, if it is the key's. Raises UnsupportedAlgorithmError."""
+        if name not in (self.allowed or ()):
+            raise UnsupportedAlgorithmError
+        return self.algorithms[name]
+
+
 def verify_access_token(
     token: str, published: Mapping[str, Mapping[str, Any]], *, issuer: str, audience: str, now: float
 ) -> VerifiedClaims:
@@ -38,8 +51,9 @@ def verify_access_token(
             raise TokenRejected("its key is not published")
         if header.get("typ") != ACCESS_TOKEN_TYPE:
             raise TokenRejected("it is not an access token")
-        registry = jws.JWSRegistry(algorithms=[str(jwk["alg"])])
-        registry.max_payload_length = MAX_TOKEN_CHARACTERS
+        if "crit" in header:
+            raise TokenRejected("it demands an extension that is not known here")
+        registry = _Pinned(algorithms=[str(jwk["alg"])])
         key = import_key({name: value for name, value in jwk.items() if name != "use"})
         claims = parse_json(jws.deserialize_compact(token, key, registry=registry).payload)
     except (JoseError, ManifestError, ValueError, KeyError):

@@ -91,7 +91,7 @@ def _answer(request: Request, document: Document | None, max_age_s: int) -> Resp
     if document is None:
         return Response(status_code=503, headers={**cors, "retry-after": "1", "cache-control": "no-store"})
     headers = {**cors, "cache-control": f"public, max-age={max_age_s}", "etag": document.etag}
-    if _matches(request.headers.get("if-none-match", ""), document.etag):
+    if _matches(",".join(request.headers.getlist("if-none-match")), document.etag):
         return Response(status_code=304, headers=headers)
     return Response(document.body, headers=headers, media_type=document.media_type)
 

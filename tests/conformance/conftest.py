@@ -1,0 +1,17 @@
+"""One in-memory public port for the tables of rules; what is about stored state asks for a `world`."""
+
+import pytest
+
+from tests.conformance.endpoint import Endpoint, Ring, generated_ring
+
+
+@pytest.fixture(scope="session")
+def ring() -> Ring:
+    """The keys of every endpoint of the session."""
+    return generated_ring()
+
+
+@pytest.fixture
+def endpoint(ring: Ring) -> Endpoint:
+    """A public port with one account."""
+    return Endpoint(ring)
