@@ -12,11 +12,13 @@ from typing import Annotated, Any
 
 import typer
 
+from issuer.cli.connection import Connection, connected
+from issuer.cli.named import NOT_FOUND, Named, about, parse_account
 from issuer.cli.output import CommandError, UsageError, give_up_stdout, note, to_json
 from issuer.cli.privatefile import private_file
-from issuer.cli.resources import NOT_FOUND, Force, Named, about
-from issuer.cli.session import Connection, RefusedError, Session, connected
-from issuer.model.kinds import NAMESPACE, SERVICE_ACCOUNT
+from issuer.cli.resources import Force
+from issuer.cli.session import RefusedError, Session
+from issuer.model.kinds import NAMESPACE
 
 CONFLICT = 409
 
@@ -78,18 +80,6 @@ def rotate(
             ) from None
         _acknowledge(session, named, credential["version"])
     note(f"{named}{named.place}: version {credential['version']} delivered" + (f" to {out}" if out else ""))
-
-
-def parse_account(text: str) -> Named:
-    """The account called `NAMESPACE/NAME`. Raises UsageError."""
-    namespace, slash, name = text.partition("/")
-    if not slash:
-        raise UsageError(
-            f"{text!r} names no namespace", next_step="write NAMESPACE/NAME, as in payments-prod/payment-service"
-        )
-    named = Named(SERVICE_ACCOUNT, namespace, name)
-    named.check()
-    return named
 
 
 def _handed_out(session: Session, named: Named, wish: Mapping[str, Any], *, force: bool) -> dict[str, Any]:

@@ -1,175 +1,28 @@
-"""The way to a running issuer: where it is, who we are there, and one session that turns every answer into a value.
+"""One command's dealings with a running issuer over HTTP: every answer becomes a value or words for a person."""
 
-Addresses and credentials come from the command's options and below them from **one** source: `--env-file`, else the
-environment if it names an issuer at all, else the `.issuer/dev.env` of `issuer dev` in this folder or a parent. Sources
-are not mixed, so that a secret from one place never goes to an address from another by accident.
-"""
-
-import functools
-import inspect
-import os
 import re
-import shlex
 import ssl
 import time
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field, fields
-from pathlib import Path
-from typing import Annotated, Any, Concatenate, ParamSpec, get_type_hints
-from urllib.parse import quote, quote_plus, urlsplit
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote_plus, urlsplit
 
 import httpx
-import typer
 
-from issuer.cli.output import CommandError, UsageError, note, trouble_reported
-from issuer.model.kinds import Kind
+from issuer.cli.environment import Known
+from issuer.cli.output import CommandError, note
 from issuer.model.scopes import ADMIN_AUDIENCE, ADMIN_READ_SCOPE, ADMIN_SCOPE, SYSTEM_NAMESPACE
 from issuer.settings import LOOPBACK_HOSTS
 
-DEV_ENV = Path(".issuer", "dev.env")
 TIMEOUT_S = 30
-TOKEN_PATH = "/oauth2/token"  # noqa: S105 - a path
 
-_PANEL = "Connection"
 _PAGE = "500"
 _EARLY_S = 30
 """A token this near its end is replaced before use."""
 
-# The environment is the source as soon as it holds one of these.
-_NAMES_OF_A_SOURCE = (
-    "ISSUER_ADMIN_URL",
-    "ISSUER_ADMIN_CLIENT_ID",
-    "ISSUER_ADMIN_CLIENT_SECRET",
-    "ISSUER_ADMIN_TOKEN",
-    "ISSUER_TOKEN_ENDPOINT",
-    "ISSUER_URL",
-)
 _ESCAPED = re.compile(r"\\(.)")
 _WARNING = re.compile(r'\d{3} \S+ "((?:[^"\\]|\\.)*)"')
-
-P = ParamSpec("P")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Connection:
-    """The options every command that talks to a server has, declared once; `connected` adds them."""
-
-    admin_url: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Admin API. Environment: ISSUER_ADMIN_URL.", rich_help_panel=_PANEL),
-    ] = None
-    token_endpoint: Annotated[
-        str | None,
-        typer.Option(
-            metavar="URL",
-            help="Token endpoint. Environment: ISSUER_TOKEN_ENDPOINT, else ISSUER_URL with /oauth2/token.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None
-    client_id: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ID", help="Administrator's client id. Environment: ISSUER_ADMIN_CLIENT_ID.", rich_help_panel=_PANEL
-        ),
-    ] = None
-    client_secret: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SECRET",
-            help="Administrator's secret. Better in the environment, where other users of this machine cannot read it: "
-            "ISSUER_ADMIN_CLIENT_SECRET, or a ready token in ISSUER_ADMIN_TOKEN.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = field(default=None, repr=False)
-    env_file: Annotated[
-        Path | None,
-        typer.Option(
-            metavar="FILE",
-            help="KEY=value lines to read instead of the environment. If neither names an issuer: .issuer/dev.env "
-            "here or in a parent folder.",
-            rich_help_panel=_PANEL,
-        ),
-    ] = None
-
-    def known(self) -> "Known":
-        """Everything these options and their source say. Raises CommandError when a file cannot be used."""
-        return _source(self.env_file).under(
-            {
-                "ISSUER_ADMIN_URL": self.admin_url,
-                "ISSUER_TOKEN_ENDPOINT": self.token_endpoint,
-                "ISSUER_ADMIN_CLIENT_ID": self.client_id,
-                "ISSUER_ADMIN_CLIENT_SECRET": self.client_secret,
-            }
-        )
-
-    @contextmanager
-    def session(self, *, write: bool) -> Iterator["Session"]:
-        """An open session with the admin API; `write` asks for the scope that may change things."""
-        with http_client() as client:
-            yield Session(client, self.known(), write=write)
-
-
-@dataclass(frozen=True, slots=True)
-class Known:
-    """What is known about the issuer, by name of the environment variable, and where it was read."""
-
-    values: Mapping[str, str] = field(repr=False)
-    source: str
-
-    def under(self, options: Mapping[str, str | None]) -> "Known":
-        """The same with the options given laid over it."""
-        return Known({**self.values, **{name: value for name, value in options.items() if value}}, self.source)
-
-    def require(self, name: str) -> str:
-        """The value. Raises CommandError that says how to give it."""
-        value = self.values.get(name)
-        if not value:
-            silent = (
-                f"{self.source} does not say it" if self.source else f"there is no {DEV_ENV} here or in a parent folder"
-            )
-            raise CommandError(
-                f"{name} is not known: {silent}",
-                next_step=f"start an issuer here with `issuer dev`, set {name}, or name a file with --env-file",
-            )
-        return value
-
-    def url(self, name: str) -> str:
-        """An address fit to send secrets to."""
-        return checked_url(name, self.require(name).rstrip("/"))
-
-    def token_endpoint(self) -> str:
-        """Where tokens are made."""
-        if "ISSUER_TOKEN_ENDPOINT" in self.values or "ISSUER_URL" not in self.values:
-            return self.url("ISSUER_TOKEN_ENDPOINT")
-        return self.url("ISSUER_URL") + TOKEN_PATH
-
-
-def connected(command: Callable[Concatenate[Connection, P], None]) -> Callable[P, None]:
-    """The command with the options of `Connection` added and its expected trouble reported.
-
-    An option the command declares itself (`issuer token --client-id`) keeps the command's meaning.
-    """
-    own = list(inspect.signature(command).parameters.values())[1:]
-    hints = get_type_hints(Connection, include_extras=True)
-    taken = {parameter.name for parameter in own}
-    added = [each.name for each in fields(Connection) if each.name not in taken]
-
-    @functools.wraps(command)
-    def run(*args: P.args, **kwargs: P.kwargs) -> None:
-        given: dict[str, Any] = {name: kwargs.pop(name) for name in added}
-        connection = Connection(**given)
-        with trouble_reported():
-            command(connection, *args, **kwargs)
-
-    shared = [
-        inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hints[name]) for name in added
-    ]
-    parameters = [parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY) for parameter in own] + shared
-    run.__dict__["__signature__"] = inspect.Signature(parameters)
-    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    return run
 
 
 class Session:
@@ -336,86 +189,9 @@ def json_object(response: httpx.Response) -> dict[str, Any] | None:
     return answer if isinstance(answer, dict) else None
 
 
-def checked_url(name: str, url: str) -> str:
-    """The address as given. Raises UsageError unless it is one to which a secret may be sent."""
-    try:
-        parts = urlsplit(url)
-        usable = parts.scheme in {"https", "http"} and bool(parts.hostname) and (parts.port or 1) > 0
-    except ValueError:
-        raise UsageError(f"{name} is not a URL") from None
-    if not usable or parts.username is not None or parts.query or parts.fragment:
-        raise UsageError(f"{name} must be an http or https URL without credentials, query and fragment")
-    if (
-        parts.scheme == "http"
-        and parts.hostname not in LOOPBACK_HOSTS
-        and os.environ.get("ISSUER_ADMIN_PLAINTEXT") != "1"
-    ):
-        raise UsageError(
-            f"{name} is plain http to another machine ({parts.hostname}): secrets would travel unencrypted",
-            next_step="use https, or accept it with ISSUER_ADMIN_PLAINTEXT=1",
-        )
-    return url
-
-
-def path_of(kind: Kind, namespace: str = "", name: str = "") -> str:
-    """The path of a collection, or of the one object called `name`."""
-    group = f"/api/{kind.api_version}" if "/" not in kind.api_version else f"/apis/{kind.api_version}"
-    reach = f"/namespaces/{quote(namespace, safe='')}" if kind.namespaced and namespace else ""
-    return f"{group}{reach}/{kind.plural}" + (f"/{quote(name, safe='')}" if name else "")
-
-
 def _is_tls(error: BaseException | None) -> bool:
     while error is not None:
         if isinstance(error, ssl.SSLError):
             return True
         error = error.__cause__ or error.__context__
     return False
-
-
-def _source(env_file: Path | None) -> Known:
-    if env_file is not None:
-        return Known(read_env_file(env_file), str(env_file))
-    if any(os.environ.get(name) for name in _NAMES_OF_A_SOURCE):
-        return Known(os.environ, "the environment")
-    here = Path.cwd()
-    found = next((folder / DEV_ENV for folder in (here, *here.parents) if _is_file(folder / DEV_ENV)), None)
-    if found is None:
-        return Known({}, "")
-    # A file that somebody else may have put here decides where secrets go: like ssh, use only what is ours alone.
-    facts = found.stat()
-    if facts.st_uid != os.geteuid() or facts.st_mode & 0o077:
-        raise CommandError(
-            f"{found} was found, but it is not yours alone (mode {facts.st_mode & 0o777:o})",
-            next_step=f"if you trust it, `chmod 600` it or say --env-file {found}",
-        )
-    return Known(read_env_file(found), str(found))
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a folder that may not be entered
-        return False
-
-
-def read_env_file(path: Path) -> dict[str, str]:
-    """The `KEY=value` lines, as a shell would read them. Raises CommandError; never quotes a value."""
-    try:
-        lines = path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-        raise CommandError(f"{path} cannot be read: {why}") from None
-    values = {}
-    for number, line in enumerate(lines, 1):
-        if not line.strip() or line.lstrip().startswith("#"):
-            continue
-        name, equals, value = line.strip().removeprefix("export ").partition("=")
-        try:
-            words = shlex.split(value)
-        except ValueError:
-            words = []
-            equals = ""
-        if not equals or not name.isidentifier():
-            raise CommandError(f"{path}, line {number}: not a KEY=value line")
-        values[name] = " ".join(words)
-    return values

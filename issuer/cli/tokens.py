@@ -17,23 +17,13 @@ from joserfc import jws, jwt
 from joserfc.errors import JoseError
 from joserfc.jwk import KeySet
 
-from issuer.cli.credentials import parse_account
+from issuer.cli.connection import Connection, connected
+from issuer.cli.environment import Known, read_env_file
+from issuer.cli.named import about, parse_account
 from issuer.cli.output import CommandError, UsageError, printable, span, to_json
-from issuer.cli.resources import about
-from issuer.cli.session import (
-    TOKEN_PATH,
-    Connection,
-    Known,
-    Session,
-    connected,
-    http_client,
-    json_object,
-    read_env_file,
-    request_token,
-    send,
-)
+from issuer.cli.session import Session, http_client, json_object, request_token, send
+from issuer.protocol.metadata import JWKS_PATH, TOKEN_PATH
 
-JWKS_PATH = "/.well-known/jwks.json"
 ALGORITHMS = ("ES256", "RS256", "EdDSA", "Ed25519")
 """The ones an Issuer signs with; a token that names another is not verified, whatever it says."""
 

@@ -1,6 +1,7 @@
 """Listening: sockets first, with an error a person understands, then uvicorn on both ports in one event loop."""
 
 import asyncio
+import os
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -33,7 +34,9 @@ def open_socket(address: str) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family, backlog=BACKLOG)
     except OSError as error:
-        raise AddressError(f"Cannot listen on {address}: {error.strerror or error}.") from None
+        # Python appends the address once more; a failed look-up of a name (errno below 0) has words of its own.
+        why = os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror
+        raise AddressError(f"Cannot listen on {address}: {why or error}.") from None
 
 
 class _Server(uvicorn.Server):

@@ -4,10 +4,9 @@ from pathlib import Path
 
 import httpx
 import pytest
-import typer
 from typer.testing import CliRunner, Result
 
-from issuer.cli import credentials, resources, tokens
+from issuer.cli import app
 from tests.cli.fake_issuer import ENVIRONMENT, FakeIssuer, Run
 
 
@@ -23,16 +22,7 @@ def fake(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> FakeIssuer:
 
 
 @pytest.fixture
-def app() -> typer.Typer:
-    """The client's half of `issuer`."""
-    app = typer.Typer()
-    for command in (resources.apply, resources.get, resources.delete, credentials.rotate, tokens.token):
-        app.command(command.__name__)(command)
-    return app
-
-
-@pytest.fixture
-def run(fake: FakeIssuer, app: typer.Typer) -> Run:
+def run(fake: FakeIssuer) -> Run:
     """Runs `issuer …` and gives back what it said and its exit code; an unexpected exception fails the test."""
 
     def run_it(*arguments: str, stdin: str | None = None) -> Result:

@@ -7,8 +7,8 @@ from stat import S_IMODE, S_ISDIR
 
 import httpx
 import pytest
-import typer
 
+from issuer.cli import app
 from tests.cli.fake_issuer import NEW_SECRET, FakeIssuer, Run, failure
 
 CREDENTIALS = "/apis/auth.nauthera.io/v1alpha1/namespaces/payments-prod/serviceaccounts/payment-service/credentials"
@@ -73,7 +73,7 @@ def test_a_write_that_fails_is_not_acknowledged(issuer: FakeIssuer, run: Run, mo
 
 
 def test_a_standard_output_that_fails_is_not_acknowledged(
-    issuer: FakeIssuer, app: typer.Typer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    issuer: FakeIssuer, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with Path("/dev/full").open("w") as full:
         monkeypatch.setattr("sys.stdout", full)

