@@ -1,0 +1,157 @@
+"""The whole server under wrk: `issuer serve` and the ceiling under uvicorn in turns on one core, wrk on another."""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+import httpx
+
+from tests.benchmarks.report import MICROSECONDS, BenchmarkFailed, Budget, Row
+from tests.benchmarks.stage import CEILING_REQUEST, URL, Effort, Request, Stage, check_token
+
+CONNECTIONS = 64
+THROUGHPUT_BUDGET = Budget("≥", 0.87)
+
+_HERE = Path(__file__).parent
+_START_TIMEOUT_S = 30.0
+_STOP_TIMEOUT_S = 15.0
+_FORM_TYPE = "application/x-www-form-urlencoded"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """A server that answers, pinned to its core."""
+
+    process: "subprocess.Popen[bytes]"
+    url: str
+    request: Request
+
+    def cpu_s(self) -> float:
+        """User and system time so far, its threads included (proc(5), /proc/pid/stat)."""
+        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What one run of wrk saw, and what the server spent on it."""
+
+    per_s: float
+    p50_us: float
+    p99_us: float
+    cpu_us: float
+
+
+def run(stage: Stage, effort: Effort) -> list[Row]:
+    """Throughput, latency and CPU of both servers. Raises BenchmarkFailed, also for a single answer that is no token."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise BenchmarkFailed("two cores are needed: one for the server, one for wrk")
+    server_core, wrk_core = cores[0], cores[1]
+    with _issuer(stage, server_core) as ours, _ceiling(server_core) as theirs:
+        for server in (ours, theirs):
+            _load(server, wrk_core, 1)
+        seen: dict[str, list[Round]] = {ours.url: [], theirs.url: []}
+        for number in range(effort.load_rounds):
+            for server in (ours, theirs) if number % 2 == 0 else (theirs, ours):
+                seen[server.url].append(_load(server, wrk_core, effort.load_s))
+    mine, its = seen[ours.url], seen[theirs.url]
+    return [
+        Row("throughput", "tokens/s", [r.per_s for r in mine], [r.per_s for r in its], THROUGHPUT_BUDGET),
+        Row("server CPU per token", MICROSECONDS, [r.cpu_us for r in mine], [r.cpu_us for r in its]),
+        Row("latency p50", MICROSECONDS, [r.p50_us for r in mine], [r.p50_us for r in its]),
+        Row("latency p99", MICROSECONDS, [r.p99_us for r in mine], [r.p99_us for r in its]),
+    ]
+
+
+def _load(server: Server, core: int, seconds: int) -> Round:
+    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
+    command += ["-s", str(_HERE / "token.lua"), server.url]
+    environment = {**os.environ, "BENCH_AUTHORIZATION": server.request.authorization, "BENCH_BODY": server.request.form}
+    before = server.cpu_s()
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    spent_s = server.cpu_s() - before
+    summary = next((line for line in done.stdout.splitlines() if line.startswith("{")), None)
+    if done.returncode != 0 or summary is None:
+        raise BenchmarkFailed(f"wrk failed: {done.stderr or done.stdout}")
+    values = json.loads(summary)
+    if values["errors"] or not values["requests"]:
+        raise BenchmarkFailed(f"{values['errors']} of {values['requests']} requests to {server.url} failed")
+    requests = values["requests"]
+    per_s = requests / (values["duration_us"] / 1e6)
+    return Round(per_s, values["p50_us"], values["p99_us"], spent_s / requests * 1e6)
+
+
+@contextmanager
+def _issuer(stage: Stage, core: int) -> Iterator[Server]:
+    public, admin = _free_port(), _free_port()
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("ISSUER_")}
+    environment |= {
+        "ISSUER_URL": URL,
+        "ISSUER_DATABASE_URL": stage.database_url,
+        "ISSUER_MASTER_KEY": stage.master_key,
+    }
+    command = ["-m", "issuer", "serve", "--public", f"127.0.0.1:{public}", "--admin", f"127.0.0.1:{admin}"]
+    with _started(command, environment, core, public, stage.request) as server:
+        yield server
+
+
+@contextmanager
+def _ceiling(core: int) -> Iterator[Server]:
+    port = _free_port()
+    command = ["-m", "uvicorn", "ceiling:app", "--app-dir", str(_HERE), "--port", str(port)]
+    command += ["--loop", "uvloop", "--http", "httptools", "--no-access-log", "--log-level", "warning"]
+    with _started(command, dict(os.environ), core, port, CEILING_REQUEST) as server:
+        yield server
+
+
+@contextmanager
+def _started(
+    arguments: list[str], environment: dict[str, str], core: int, port: int, request: Request
+) -> Iterator[Server]:
+    command = ["taskset", "-c", str(core), sys.executable, *arguments]
+    with TemporaryFile() as said:
+        process = subprocess.Popen(command, env=environment, stdout=said, stderr=said)
+        try:
+            server = Server(process, f"http://127.0.0.1:{port}{request.path}", request)
+            _await_token(server, said)
+            yield server
+        finally:
+            process.terminate()
+            try:
+                process.wait(_STOP_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def _await_token(server: Server, said: IO[bytes]) -> None:
+    """Returns when the server gave the token that is compared. Raises BenchmarkFailed."""
+    headers = {"authorization": server.request.authorization, "content-type": _FORM_TYPE}
+    deadline = time.monotonic() + _START_TIMEOUT_S
+    while True:
+        try:
+            answer = httpx.post(server.url, content=server.request.form, headers=headers, trust_env=False)
+        except httpx.TransportError:
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                said.seek(0)
+                raise BenchmarkFailed(f"the server did not start: {said.read()[-2000:].decode()}") from None
+            time.sleep(0.05)
+        else:
+            check_token(answer.status_code, answer.content)
+            return
+
+
+def _free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port: int = listener.getsockname()[1]
+        return port

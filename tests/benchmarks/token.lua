@@ -1,0 +1,14 @@
+-- One token request, over and over. The credential comes by environment: a command line is everyone's to read.
+wrk.method = "POST"
+wrk.body = os.getenv("BENCH_BODY")
+wrk.headers["authorization"] = os.getenv("BENCH_AUTHORIZATION")
+wrk.headers["content-type"] = "application/x-www-form-urlencoded"
+
+function done(summary, latency)
+  local errors = summary.errors
+  io.write(string.format(
+    '{"requests": %d, "duration_us": %d, "p50_us": %d, "p99_us": %d, "errors": %d}\n',
+    summary.requests, summary.duration, latency:percentile(50), latency:percentile(99),
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  ))
+end
