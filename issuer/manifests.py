@@ -5,9 +5,12 @@ stays a string, keys are strings, a key stands once, aliases (and with them expo
 """
 
 import json
+from math import isfinite
 from typing import Any, cast
 
 import yaml
+
+MAX_DEPTH = 100
 
 
 class ManifestError(Exception):
@@ -46,15 +49,31 @@ for _tag in ("timestamp", "set", "omap", "pairs", "binary"):
     _JsonLoader.add_constructor(f"tag:yaml.org,2002:{_tag}", yaml.SafeLoader.construct_undefined)  # type: ignore[type-var]
 
 
+class _Dumper(yaml.SafeDumper):
+    """PyYAML's safe dumper, but for line breaks that only YAML sees in a text: they are written as escapes."""
+
+    def represent_text(self, text: str) -> yaml.Node:
+        """The node of a string."""
+        return self.represent_scalar("tag:yaml.org,2002:str", text, style='"' if _YAML_BREAKS & set(text) else None)
+
+
+_YAML_BREAKS = frozenset("\x85\u2028\u2029")
+_Dumper.add_representer(str, _Dumper.represent_text)
+
+
 def parse_documents(text: str) -> list[Any]:
     """Every document of a YAML stream (JSON is YAML), empty ones left out. Raises ManifestError."""
     try:
         documents = [each for each in yaml.load_all(text, Loader=_JsonLoader) if each is not None]
-        _refuse_unstorable(documents)
+        for document in documents:
+            _refuse_unstorable(document)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}: " if mark else ""
         raise ManifestError(f"{where}{error.problem}") from None
+    except (KeyError, IndexError):
+        # PyYAML's own readers of `!!bool maybe` and `!!int ""`.
+        raise ManifestError("a value does not fit its tag") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise ManifestError(_one_line(error)) from None
     return documents
@@ -63,7 +82,8 @@ def parse_documents(text: str) -> list[Any]:
 def parse_json(data: bytes) -> Any:
     """The value of a JSON text, a key at most once in each object. Raises ManifestError."""
     try:
-        value = json.loads(data, object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
+        # RFC 8259 section 8.1: UTF-8, not whatever `json` would guess from the first bytes.
+        value = json.loads(data.decode("utf-8"), object_pairs_hook=_unique_keys, parse_constant=_refuse_constant)
         _refuse_unstorable(value)
     except (ValueError, RecursionError) as error:
         raise ManifestError(_one_line(error)) from None
@@ -72,21 +92,28 @@ def parse_json(data: bytes) -> Any:
 
 def to_yaml(value: Any) -> str:
     """The value as block YAML, keys in the order given."""
-    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True, width=120)
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _refuse_unstorable(value: Any) -> None:
-    """PostgreSQL's jsonb has no NUL, and UTF-8 no lone surrogate (django-oauth-toolkit #1006: never a 500 for them)."""
+def _refuse_unstorable(value: Any, depth: int = 0) -> None:
+    """What would fail only later, as a 500 (django-oauth-toolkit #1006).
+
+    PostgreSQL's jsonb has no NUL, UTF-8 no lone surrogate, JSON no infinity, and Python's stack an end.
+    """
+    if depth == MAX_DEPTH and isinstance(value, dict | list):
+        raise ValueError("nested too deeply")
+    if isinstance(value, float) and not isfinite(value):
+        raise ValueError("a number is too large, or none")
     if isinstance(value, str):
         if "\0" in value or any("\ud800" <= character <= "\udfff" for character in value):
             raise ValueError("text must not contain NUL or lone surrogates")
     elif isinstance(value, dict):
         for key, each in value.items():
-            _refuse_unstorable(key)
-            _refuse_unstorable(each)
+            _refuse_unstorable(key, depth)
+            _refuse_unstorable(each, depth + 1)
     elif isinstance(value, list):
         for each in value:
-            _refuse_unstorable(each)
+            _refuse_unstorable(each, depth + 1)
 
 
 def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -4,6 +4,7 @@ The environment wins over the file. A setting called `keys.skew_s` in the YAML f
 environment. Units are part of a name: `_s` seconds, `_bytes` bytes.
 """
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -12,7 +13,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, Va
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from issuer.manifests import ManifestError, parse_documents
+from issuer.model.mergepatch import merge_patch
+from issuer.model.scopes import ADMIN_AUDIENCE
 
+# `urlsplit` forgives white space and control characters; what stands in every token must not need forgiveness.
+_PLAIN_URL = re.compile(r"https?://[^\s\x00-\x20\x7f]+", re.ASCII)
 LOOPBACK_HOSTS = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
@@ -22,7 +27,13 @@ class SettingsError(Exception):
 
 def _issuer_url(value: str) -> str:
     """The URL as it will stand in `iss`, byte for byte (RFC 8414 section 2): no normalisation here or later."""
-    parts = urlsplit(value)
+    if not _PLAIN_URL.fullmatch(value):
+        raise ValueError("must be an absolute https URL, in lower case up to the host, without spaces")
+    try:
+        parts = urlsplit(value)
+        _ = parts.port
+    except ValueError:
+        raise ValueError("has no usable port") from None
     if parts.scheme not in {"https", "http"} or not parts.hostname:
         raise ValueError("must be an absolute https URL")
     if parts.scheme == "http" and parts.hostname not in LOOPBACK_HOSTS:
@@ -36,8 +47,14 @@ def _issuer_url(value: str) -> str:
     return value
 
 
+def _default_audience(value: str) -> str:
+    if value == ADMIN_AUDIENCE:
+        raise ValueError("must not be the audience of the admin API")
+    return value
+
+
 def _database_url(value: SecretStr) -> SecretStr:
-    if urlsplit(value.get_secret_value()).scheme not in {"postgresql", "postgres"}:
+    if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("must begin with postgresql://")
     return value
 
@@ -113,7 +130,7 @@ class Settings(BaseSettings):
     master_key_file: Path | None = Field(
         default=None, description="a file with the same lines, instead of `master_key`"
     )
-    default_audience: str | None = Field(
+    default_audience: Annotated[str, AfterValidator(_default_audience)] | None = Field(
         default=None, min_length=1, max_length=512, description="`aud` of accounts that name no audiences; else the URL"
     )
     admin_plaintext: bool = Field(
@@ -145,9 +162,7 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
 
     `overrides` are defaults a command brings along (`issuer dev`); file and environment win over them.
     """
-    values = dict(overrides)
-    if config is not None:
-        values |= _read_file(config)
+    values = merge_patch(overrides, _read_file(config) if config is not None else {})
     try:
         return Settings(**values)
     except ValidationError as error:

@@ -73,7 +73,10 @@ class FirstStart:
         return credential
 
     async def recover(self) -> HandedOut:
-        """A new credential for the administrator, enabled again, made anew if it was deleted. Raises MasterKeyError."""
+        """A new credential for the administrator, able to administer again, made anew if it was deleted.
+
+        Raises MasterKeyError, NotBootstrapped.
+        """
         async with self.path.write(self.local, "recover") as write:
             check = await lock_installation(write.connection)
             if check is None:
@@ -86,10 +89,12 @@ class FirstStart:
             }
             keeper = self._keeper(peppers)
             admin = await find(write.connection, SERVICE_ACCOUNT, SYSTEM_NAMESPACE, ADMIN_NAME, lock="update")
+            if admin is not None and admin.deleted_at is not None:
+                await write.commit(Change(admin, None))
+                admin = None
             if admin is None:
                 admin = await write.commit_one(None, await keeper.equip(write, self._new_admin()))
-            elif admin.spec["disabled"] or "expiresAt" in admin.spec:
-                spec = {key: value for key, value in admin.spec.items() if key != "expiresAt"} | {"disabled": False}
+            elif (spec := _able(admin.spec)) != admin.spec:
                 enabled = replace(admin, spec=spec, generation=admin.generation + 1)
                 admin = await write.commit_one(admin, await keeper.restate(write.connection, enabled))
             credential = await keeper.rotate(write, admin, HandOutRequest(acknowledge=True, compromised=True))
@@ -140,6 +145,16 @@ class FirstStart:
             created_at=self.path.sources.now(),
             spec=manifest.spec,
         )
+
+
+def _able(spec: Mapping[str, Any]) -> dict[str, Any]:
+    """The administrator's spec with nothing in it that keeps it from administering."""
+    able = {key: value for key, value in spec.items() if key not in {"expiresAt", "defaultScopes"}}
+    able["disabled"] = False
+    for name, needed in (("scopes", ADMIN_SCOPE), ("audiences", ADMIN_AUDIENCE)):
+        held = list(able.get(name, ()))
+        able[name] = held if needed in held else [needed, *held]
+    return able
 
 
 class NotBootstrapped(Exception):

@@ -59,7 +59,7 @@ class Guard:
 
 
 def _stands(account: Account, claims: VerifiedClaims, snapshot: Snapshot, now: float) -> bool:
-    """Whether what the token was issued on still holds: account, namespace, and a credential that was not cut.
+    """Whether what the token was issued on still holds: account, namespace, audience, and a credential that was not cut.
 
     A secret retired by rotation does not shorten the tokens it got; one cut as compromised does.
     """
@@ -71,6 +71,7 @@ def _stands(account: Account, claims: VerifiedClaims, snapshot: Snapshot, now: f
         and grant.namespace not in snapshot.terminating
         and not account.disabled
         and not account.terminating
+        and (not grant.audiences or ADMIN_AUDIENCE in grant.audiences)
         and (grant.expires_at is None or now < grant.expires_at)
         and cut.get(credential) is False
     )

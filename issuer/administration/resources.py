@@ -172,9 +172,9 @@ class Resources:
         async with self._path.write(principal, "update status", dry_run=dry_run) as write:
             before = await self._existing(write, kind, namespace, name)
             metadata = document.get("metadata") if isinstance(document, dict) else None
-            version = metadata.get("resourceVersion") if isinstance(metadata, dict) else None
-            check_preconditions(before, Preconditions(resource_version=version))
-            wanted = _driver_conditions(before, document)
+            if isinstance(metadata, dict):
+                check_preconditions(before, Preconditions(metadata.get("uid"), metadata.get("resourceVersion")))
+            wanted = _driver_conditions(self._as_read(kind, before), document)
             conditions = merge_conditions(before.status["conditions"], wanted, self._path.sources.now())
             after = before.with_status({**before.status, "conditions": conditions})
             return self._as_read(kind, await _commit(write, kind, before, after))
@@ -187,22 +187,22 @@ class Resources:
                 return True
             contents = await contents_of_namespace(write.connection, namespace, MAX_CHANGES)
             now = self._path.sources.now()
-            removable = [Change(each, None) for each in contents if not each.finalizers]
-            waiting = [
+            ending = [
                 Change(each, await self._keeper.restate(write.connection, replace(each, deleted_at=now)))
+                if each.finalizers
+                else Change(each, None)
                 for each in contents
-                if each.finalizers and each.deleted_at is None
             ]
-            if removable or waiting:
-                await write.commit(*removable, *waiting)
+            if ending:
+                await write.commit(*ending)
                 return False
-            if contents or await self._still_has_contents(write, namespace):
+            if before.finalizers or await self._still_has_contents(write, namespace):
                 return False
             await write.commit(Change(before, None))
             return True
 
     async def _still_has_contents(self, write: Write, namespace: str) -> bool:
-        """Objects another transaction holds were passed over: they are looked at in the next batch."""
+        """Objects that wait for their finalizers, and those another transaction holds: the next batch looks again."""
         for kind in KINDS:
             if kind.namespaced and await list_of_kind(write.connection, kind, namespace, limit=1):
                 return True
@@ -310,7 +310,7 @@ def _with_metadata(resource: Resource, manifest: Manifest) -> Resource:
 
 
 def _driver_conditions(before: Resource, document: Any) -> list[Mapping[str, Any]]:
-    """The conditions a status write wants to change. Raises Fault naming every one it may not."""
+    """The conditions a status write wants to change in `before`, as it is read. Raises Fault naming every one it may not."""
     status = document.get("status") if isinstance(document, dict) else None
     if not isinstance(status, dict):
         raise Fault(Reason.BAD_REQUEST, "the body must carry a status object", kind=before.kind, name=before.name)
@@ -323,7 +323,7 @@ def _driver_conditions(before: Resource, document: Any) -> list[Mapping[str, Any
     if not isinstance(listed, list):
         raise invalid(before.kind, before.name, [Cause("status.conditions", "FieldValueTypeInvalid", "must be a list")])
     current = {condition["type"]: condition for condition in before.status["conditions"]}
-    wanted: list[Mapping[str, Any]] = []
+    wanted: dict[str, Mapping[str, Any]] = {}
     for index, raw in enumerate(listed):
         path = f"status.conditions[{index}]"
         try:
@@ -331,8 +331,10 @@ def _driver_conditions(before: Resource, document: Any) -> list[Mapping[str, Any
         except ValidationError as error:
             causes += causes_of(error, path)
             continue
-        if condition["type"] in DRIVER_CONDITIONS:
-            wanted.append(condition)
+        if condition["type"] in wanted:
+            causes.append(Cause(f"{path}.type", "FieldValueDuplicate", "stands there twice"))
+        elif condition["type"] in DRIVER_CONDITIONS:
+            wanted[condition["type"]] = condition
         elif condition["type"] not in ISSUER_CONDITIONS:
             owned = ", ".join(sorted(DRIVER_CONDITIONS))
             causes.append(Cause(f"{path}.type", "FieldValueForbidden", f"is no driver's; a driver owns {owned}"))
@@ -340,4 +342,4 @@ def _driver_conditions(before: Resource, document: Any) -> list[Mapping[str, Any
             causes.append(Cause(f"{path}.type", "FieldValueForbidden", "is owned by the issuer"))
     if causes:
         raise invalid(before.kind, before.name, causes)
-    return wanted
+    return list(wanted.values())

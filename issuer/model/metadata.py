@@ -16,9 +16,7 @@ _MAX_ANNOTATIONS_BYTES = 262_144
 class Written(BaseModel):
     """The base of everything read from a manifest: camelCase, frozen, unknown fields are faults."""
 
-    model_config = ConfigDict(
-        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, populate_by_name=True, validate_default=True
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel, validate_default=True)
 
     def to_json(self) -> dict[str, Any]:
         """As stored and answered: camelCase, absent fields left out, defaults in place."""
@@ -50,7 +48,7 @@ def _label_value(value: str) -> str:
 
 def _bounded_annotations(annotations: dict[str, str]) -> dict[str, str]:
     if sum(len(key.encode()) + len(value.encode()) for key, value in annotations.items()) > _MAX_ANNOTATIONS_BYTES:
-        raise PydanticCustomError("too_long", "all annotations together are limited to 256 KiB")
+        raise PydanticCustomError("string_too_long", "all annotations together are limited to 256 KiB")
     return annotations
 
 

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, StringConstraints, ValidationInfo, field_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    StringConstraints,
+    ValidationInfo,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from issuer.model.claims import (
@@ -41,6 +49,8 @@ ISSUER_CONDITIONS = frozenset({"Ready", "CredentialsProvisioned"})
 DEFAULT_METHODS = ("client_secret_basic", "client_secret_post")
 SECRET_METHODS = frozenset(DEFAULT_METHODS)
 
+_SUFFIXES = {"display_name": "", "credentials_secret_name": "-sa-credentials", "config_map_name": "-sa-config"}
+
 
 @dataclass(frozen=True, slots=True)
 class AccountContext:
@@ -63,19 +73,49 @@ def _dns_name(value: str) -> str:
     return value
 
 
-def _claim_values_fit(claims: dict[str, str]) -> dict[str, str]:
-    for name in claims:
-        if not 0 < len(name) <= MAX_CLAIM_NAME_CHARACTERS:
-            raise PydanticCustomError("claim", "a claim name has 1 to 256 characters")
-        if is_reserved_claim(name):
-            raise PydanticCustomError("forbidden", "the claim {name} is reserved for the issuer", {"name": name})
-        if name in AUTHORIZATION_CLAIMS:
-            raise PydanticCustomError(
-                "forbidden", "the claim {name} may come only from a ClusterAuthPolicy", {"name": name}
-            )
+def _claim_name(name: str) -> str:
+    if not 0 < len(name) <= MAX_CLAIM_NAME_CHARACTERS:
+        raise PydanticCustomError("claim", "a claim name has 1 to 256 characters")
+    if is_reserved_claim(name):
+        raise PydanticCustomError("forbidden", "the claim {name} is reserved for the issuer", {"name": name})
+    if name in AUTHORIZATION_CLAIMS:
+        raise PydanticCustomError(
+            "forbidden", "the claim {name} may come only from a ClusterAuthPolicy", {"name": name}
+        )
+    return name
+
+
+def _claims_fit(claims: dict[str, str]) -> dict[str, str]:
     if sum(len(name.encode()) + len(value.encode()) for name, value in claims.items()) > MAX_CLAIMS_BYTES:
-        raise PydanticCustomError("too_long", "all claims together are limited to 4 KiB")
+        raise PydanticCustomError("string_too_long", "all claims together are limited to 4 KiB")
     return claims
+
+
+def _scope_in_reach(scope: str, info: ValidationInfo) -> str:
+    if "*" in scope:
+        raise PydanticCustomError("scope", "list exact scopes; wildcards belong into policies")
+    if scope.startswith(RESERVED_SCOPE_PREFIX):
+        if _context(info).namespace != SYSTEM_NAMESPACE:
+            raise PydanticCustomError(
+                "forbidden", f"{RESERVED_SCOPE_PREFIX}… scopes work only for accounts in {SYSTEM_NAMESPACE}"
+            )
+        if scope not in {ADMIN_SCOPE, ADMIN_READ_SCOPE}:
+            raise PydanticCustomError(
+                "enum", f"of {RESERVED_SCOPE_PREFIX}… only {ADMIN_SCOPE} and {ADMIN_READ_SCOPE} exist"
+            )
+    return scope
+
+
+def _audience_in_reach(audience: str, info: ValidationInfo) -> str:
+    if audience == ADMIN_AUDIENCE and _context(info).namespace != SYSTEM_NAMESPACE:
+        raise PydanticCustomError("forbidden", f"{ADMIN_AUDIENCE} works only for accounts in {SYSTEM_NAMESPACE}")
+    return audience
+
+
+# Checked one by one, so that every bad entry is named by its place.
+ClaimName = Annotated[str, AfterValidator(_claim_name)]
+HeldScope = Annotated[ScopeToken, AfterValidator(_scope_in_reach)]
+HeldAudience = Annotated[Audience, AfterValidator(_audience_in_reach)]
 
 
 class TokenSettings(Written):
@@ -91,6 +131,13 @@ class CredentialRotation(Written):
     enabled: bool = False
     interval_days: Annotated[int, Field(ge=1, le=3650)] = 90
     grace_period_hours: Annotated[int, Field(ge=0, le=8760)] = 24
+
+    @model_validator(mode="before")
+    @classmethod
+    def _with_its_grace(cls, value: Any) -> Any:
+        """The default grace stands there as if written: checked like it, and a fault named like its (CVE-2026-18570)."""
+        default = cls.model_fields["grace_period_hours"].default
+        return {"gracePeriodHours": default, **value} if isinstance(value, dict) else value
 
     @field_validator("grace_period_hours")
     @classmethod
@@ -145,33 +192,26 @@ class ServiceAccountSpec(Written):
     type: Literal["service", "agent", "ci"] = "service"
     disabled: bool = False
     expires_at: Time | None = None
-    scopes: Annotated[list[ScopeToken], Field(min_length=1, max_length=1000), AfterValidator(without_repeats)]
+    scopes: Annotated[list[HeldScope], Field(min_length=1, max_length=1000), AfterValidator(without_repeats)]
     default_scopes: Annotated[list[ScopeToken], Field(max_length=1000), AfterValidator(without_repeats)] | None = None
     audiences: (
-        Annotated[list[Audience], Field(min_length=1, max_length=100), AfterValidator(without_repeats)] | None
+        Annotated[list[HeldAudience], Field(min_length=1, max_length=100), AfterValidator(without_repeats)] | None
     ) = None
     token_settings: TokenSettings | None = None
-    claims: Annotated[dict[str, str], AfterValidator(_claim_values_fit)] = {}
+    claims: Annotated[dict[ClaimName, str], AfterValidator(_claims_fit)] = {}
     credential_rotation: CredentialRotation = CredentialRotation()
     credentials_secret_name: Annotated[Name, AfterValidator(_dns_name)] = ""
     config_map_name: Annotated[Name, AfterValidator(_dns_name)] = ""
     authentication: Authentication = Authentication.model_construct()
     managed_by: ManagedBy | None = None
 
-    @field_validator("display_name", mode="before")
+    @field_validator("display_name", "credentials_secret_name", "config_map_name", mode="wrap")
     @classmethod
-    def _named_after_the_resource(cls, value: Any, info: ValidationInfo) -> Any:
-        return _context(info).name if value in {"", None} else value
-
-    @field_validator("credentials_secret_name", mode="before")
-    @classmethod
-    def _secret_name(cls, value: Any, info: ValidationInfo) -> Any:
-        return f"{_context(info).name}-sa-credentials" if value in {"", None} else value
-
-    @field_validator("config_map_name", mode="before")
-    @classmethod
-    def _config_name(cls, value: Any, info: ValidationInfo) -> Any:
-        return f"{_context(info).name}-sa-config" if value in {"", None} else value
+    def _named_after_the_resource(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
+        """A default is not checked itself: a fault of the resource's name is one fault, and stands at `metadata.name`."""
+        if value is None or value == "":
+            return _context(info).name + _SUFFIXES[info.field_name or ""]
+        return handler(value)
 
     @field_validator("justification")
     @classmethod
@@ -179,24 +219,6 @@ class ServiceAccountSpec(Written):
         if value is None and _context(info).namespace == SYSTEM_NAMESPACE:
             raise PydanticCustomError("missing", f"every account in {SYSTEM_NAMESPACE} must say why it exists")
         return value
-
-    @field_validator("scopes")
-    @classmethod
-    def _scopes_in_reach(cls, scopes: list[str], info: ValidationInfo) -> list[str]:
-        system = _context(info).namespace == SYSTEM_NAMESPACE
-        for scope in scopes:
-            if "*" in scope:
-                raise PydanticCustomError("scope", "list exact scopes; wildcards belong into policies")
-            if scope.startswith(RESERVED_SCOPE_PREFIX):
-                if not system:
-                    raise PydanticCustomError(
-                        "forbidden", f"{RESERVED_SCOPE_PREFIX}… scopes work only for accounts in {SYSTEM_NAMESPACE}"
-                    )
-                if scope not in {ADMIN_SCOPE, ADMIN_READ_SCOPE}:
-                    raise PydanticCustomError(
-                        "enum", f"of {RESERVED_SCOPE_PREFIX}… only {ADMIN_SCOPE} and {ADMIN_READ_SCOPE} exist"
-                    )
-        return scopes
 
     @field_validator("default_scopes")
     @classmethod
@@ -207,13 +229,6 @@ class ServiceAccountSpec(Written):
             if strangers:
                 raise PydanticCustomError("scope", "not among scopes: {strangers}", {"strangers": ", ".join(strangers)})
         return defaults
-
-    @field_validator("audiences")
-    @classmethod
-    def _audiences_in_reach(cls, audiences: list[str] | None, info: ValidationInfo) -> list[str] | None:
-        if audiences and ADMIN_AUDIENCE in audiences and _context(info).namespace != SYSTEM_NAMESPACE:
-            raise PydanticCustomError("forbidden", f"{ADMIN_AUDIENCE} works only for accounts in {SYSTEM_NAMESPACE}")
-        return audiences
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,10 +111,10 @@ async def list_of_kind(
 
 
 async def contents_of_namespace(connection: AsyncConnection, namespace: str, limit: int) -> list[Resource]:
-    """Objects in the namespace, locked, those another transaction holds left out."""
+    """Objects in the namespace to be ended, locked; those being deleted already, or held by another, left out."""
     query = (
         sa.select(resources)
-        .where(resources.c.namespace == namespace)
+        .where(resources.c.namespace == namespace, resources.c.deleted_at.is_(None))
         .order_by(resources.c.kind, resources.c.name)
         .limit(limit)
         .with_for_update(skip_locked=True)

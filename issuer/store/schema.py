@@ -11,6 +11,7 @@ from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
+from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from issuer.store.database import database_errors
@@ -52,16 +53,18 @@ async def migrate(engine: AsyncEngine, to: str = "head") -> tuple[str | None, st
 
 async def _migrate(engine: AsyncEngine, to: str) -> tuple[str | None, str | None]:
     async with engine.connect() as connection:
-        connection = await connection.execution_options(isolation_level="AUTOCOMMIT")  # noqa: PLW2901
         for setting in (f"lock_timeout = '{_LOCK_TIMEOUT}'", f"statement_timeout = '{_STATEMENT_TIMEOUT}'"):
             await connection.execute(sa.text(f"SET {setting}"))
         if not (await connection.execute(sa.text("SELECT pg_try_advisory_lock(:id)"), {"id": _LOCK_ID})).scalar_one():
             raise SchemaError("Another `issuer migrate` is at work on this database; wait for it to end.")
         try:
             before = await current_version(connection)
+            # Lock and timeouts are the session's. With a transaction open, Alembic would put everything into that one.
+            await connection.commit()
             await connection.run_sync(_run, to, before)
             return before, await current_version(connection)
         finally:
+            await connection.rollback()
             await connection.execute(sa.text("SELECT pg_advisory_unlock(:id)"), {"id": _LOCK_ID})
             await connection.invalidate()
 
@@ -70,10 +73,18 @@ def _run(connection: sa.Connection, to: str, before: str | None) -> None:
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     config.attributes["connection"] = connection
-    if to == "head" or before is None or to > before:
-        command.upgrade(config, to)
-    else:
-        command.downgrade(config, to)
+    try:
+        if to == "base":
+            command.downgrade(config, to)
+        elif to == "head" or before is None or to > before:
+            command.upgrade(config, to)
+        else:
+            command.downgrade(config, to)
+    except CommandError as error:
+        raise SchemaError(
+            f"The schema cannot go from {before or 'nothing'} to {to}: this program knows the versions up to "
+            f"{newest_version()}. A newer one may know more. ({error})"
+        ) from None
 
 
 async def current_version(connection: AsyncConnection) -> str | None:

@@ -29,4 +29,6 @@ def admin_app(api: ResourceApi, why_not_ready: Callable[[], str | None]) -> ASGI
         return JSONResponse(fault.to_status(), status_code=404)
 
     health = [Route("/livez", livez), Route("/readyz", readyz)]
-    return Starlette(routes=[*health, *api.routes()], exception_handlers={404: not_found})
+    app = Starlette(routes=[*health, *api.routes()], exception_handlers={404: not_found})
+    app.router.redirect_slashes = False  # a redirect would be made of the Host header
+    return app

@@ -1,4 +1,4 @@
-"""Cursors of LIST: opaque, authenticated, good for one kind only (CVE-2026-33504, SQL injection by a forged cursor)."""
+"""Cursors of LIST: opaque, authenticated, good for one list only (CVE-2026-33504, SQL injection by a forged cursor)."""
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
@@ -15,9 +15,13 @@ _LABEL = b"issuer list cursor\0"
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page begins: behind (namespace, name), in a list begun at `revision`."""
+    """Where a page begins: behind (namespace, name), in a list begun at `revision`.
+
+    `namespace` is the one that is listed, None for all of them.
+    """
 
     plural: str
+    namespace: str | None
     revision: int
     after: tuple[str, str]
 
@@ -30,20 +34,21 @@ class Cursors:
 
     def write(self, cursor: Cursor) -> str:
         """The text for `metadata.continue`."""
-        payload = json.dumps([cursor.plural, cursor.revision, *cursor.after], separators=(",", ":")).encode()
+        parts = [cursor.plural, cursor.namespace, cursor.revision, *cursor.after]
+        payload = json.dumps(parts, separators=(",", ":")).encode()
         return urlsafe_b64encode(self._tag(payload) + payload).decode()
 
-    def read(self, text: str, plural: str) -> Cursor:
-        """The cursor. Raises Fault (400) unless we wrote it for this kind."""
+    def read(self, text: str, plural: str, namespace: str | None) -> Cursor:
+        """The cursor. Raises Fault (400) unless we wrote it for this list."""
         try:
             data = urlsafe_b64decode(text.encode())
         except (Base64Error, ValueError):
             data = b""
         tag, payload = data[:_TAG_BYTES], data[_TAG_BYTES:]
         if compare_digest(tag, self._tag(payload)):
-            written_for, revision, namespace, name = json.loads(payload)
-            if written_for == plural:
-                return Cursor(plural, revision, (namespace, name))
+            *written_for, revision, after_namespace, after_name = json.loads(payload)
+            if written_for == [plural, namespace]:
+                return Cursor(plural, namespace, revision, (after_namespace, after_name))
         raise Fault(Reason.BAD_REQUEST, "continue is not a cursor of this list; begin it again")
 
     def _tag(self, payload: bytes) -> bytes:

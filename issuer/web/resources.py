@@ -59,11 +59,12 @@ class ResourceApi:
         for kind in KINDS:
             root = "/api/v1" if kind is NAMESPACE else _GROUP_ROOT
             scoped = f"{root}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{root}/{kind.plural}"
-            objects = {"GET": self._get, "PUT": self._replace, "PATCH": self._patch, "DELETE": self._delete}
-            routes += [
-                self._route(kind, scoped, {"GET": self._list, "POST": self._create}),
-                self._route(kind, f"{scoped}/{{name}}", objects),
-            ]
+            collection: dict[str, Handler] = {"GET": self._list}
+            objects: dict[str, Handler] = {"GET": self._get}
+            if kind.writable:
+                collection |= {"POST": self._create}
+                objects |= {"PUT": self._replace, "PATCH": self._patch, "DELETE": self._delete}
+            routes += [self._route(kind, scoped, collection), self._route(kind, f"{scoped}/{{name}}", objects)]
             if kind.namespaced:
                 routes.append(self._route(kind, f"{root}/{kind.plural}", {"GET": self._list}))
         account = f"{_GROUP_ROOT}/namespaces/{{namespace}}/{SERVICE_ACCOUNT.plural}/{{name}}"
@@ -75,7 +76,7 @@ class ResourceApi:
             self._route(SERVICE_ACCOUNT, f"{account}/credentials/current", {"GET": self._current}, "credentials"),
             self._route(
                 SERVICE_ACCOUNT,
-                f"{account}/credentials/{{version:int}}/acknowledge",
+                f"{account}/credentials/{{version}}/acknowledge",
                 {"POST": self._acknowledge},
                 "credentials",
             ),
@@ -101,9 +102,11 @@ class ResourceApi:
                 return await handler(request, caller, target)
             except Fault as fault:
                 if fault.reason in {Reason.UNAUTHORIZED, Reason.FORBIDDEN}:
+                    # A stranger's path may hold anything, a secret pasted there included: only possible names are repeated.
+                    named = target if _has_possible_names(target) else Target(kind, "", "")
                     verb = request.method.lower()
                     self._emit(
-                        AdminRequestRefused(principal, verb, kind.kind, target.namespace, target.name, fault.message)
+                        AdminRequestRefused(principal, verb, kind.kind, named.namespace, named.name, fault.message)
                     )
                 return _fault_answer(request, fault, handlers)
             except DatabaseUnavailable:
@@ -134,8 +137,9 @@ class ResourceApi:
         for unbuilt in ("labelSelector", "fieldSelector", "watch"):
             if query.get(unbuilt) not in {None, "", "false"}:
                 raise Fault(Reason.BAD_REQUEST, f"{unbuilt} is not built yet")
-        cursor = self._cursors.read(query["continue"], target.kind.plural) if query.get("continue") else None
         namespace = target.namespace if target.kind.namespaced and target.namespace else None
+        continued = query.get("continue")
+        cursor = self._cursors.read(continued, target.kind.plural, namespace) if continued else None
         page = await self._resources.list(
             principal,
             target.kind,
@@ -146,7 +150,7 @@ class ResourceApi:
         revision = cursor.revision if cursor else page.revision
         metadata = {"resourceVersion": str(revision)}
         if page.after is not None:
-            metadata["continue"] = self._cursors.write(Cursor(target.kind.plural, revision, page.after))
+            metadata["continue"] = self._cursors.write(Cursor(target.kind.plural, namespace, revision, page.after))
         kind = target.kind
         items = [item.to_json() for item in page.items]
         return answer(
@@ -177,7 +181,7 @@ class ResourceApi:
             target.name,
             preconditions=_preconditions(options),
             driver=_driver(request),
-            dry_run=_dry_run(request),
+            dry_run=_dry_run(request) or _dry_run_option(options),
         )
         if waiting is not None:
             return answer(request, waiting.to_json())
@@ -219,7 +223,7 @@ class ResourceApi:
 
     async def _acknowledge(self, request: Request, principal: Principal, target: Target) -> Response:
         _refuse_dry_run(request)
-        version: int = request.path_params["version"]
+        version = _version(request.path_params["version"])
         account = await self._keeper.acknowledge(principal, target.namespace, target.name, version)
         return answer(request, account.to_json())
 
@@ -227,12 +231,18 @@ class ResourceApi:
 def _fault_answer(request: Request, fault: Fault, handlers: Mapping[str, Handler]) -> Response:
     headers: Mapping[str, str] = {}
     if fault.reason is Reason.UNAUTHORIZED:
-        headers = {"www-authenticate": 'Bearer realm="issuer"'}
+        # RFC 6750 section 3.1: no error code for a request that brought no token.
+        wrong = ', error="invalid_token"' if "authorization" in request.headers else ""
+        headers = {"www-authenticate": f'Bearer realm="issuer"{wrong}'}
     elif fault.reason is Reason.SERVICE_UNAVAILABLE:
         headers = _RETRY
     elif fault.reason is Reason.METHOD_NOT_ALLOWED:
         headers = {"allow": ", ".join(handlers)}
     return answer(request, fault.to_status(), fault.reason.code, headers)
+
+
+def _has_possible_names(target: Target) -> bool:
+    return NAMESPACE.accepts_name(target.namespace or "x") and target.kind.accepts_name(target.name or "x")
 
 
 def _check_names(target: Target) -> None:
@@ -253,6 +263,21 @@ def _dry_run(request: Request) -> bool:
     if value not in {None, "", "All"}:
         raise Fault(Reason.BAD_REQUEST, "dryRun must be All")
     return value == "All"
+
+
+def _dry_run_option(options: Any) -> bool:
+    """`dryRun` in a DeleteOptions body: client-go sends it there, and what it asked to be spared must not be deleted."""
+    value = options.get("dryRun") if isinstance(options, dict) else None
+    if value not in (None, [], ["All"]):
+        raise Fault(Reason.BAD_REQUEST, 'dryRun must be ["All"]')
+    return value == ["All"]
+
+
+def _version(text: str) -> int:
+    """Of a path. Not Starlette's `int`: that fails outside of every handler when there are too many digits."""
+    if not text.isascii() or not text.isdecimal() or len(text) > 9:  # noqa: PLR2004
+        raise Fault(Reason.NOT_FOUND, "there is no such version")
+    return int(text)
 
 
 def _driver(request: Request) -> Driver:

@@ -20,7 +20,7 @@ def upgrade() -> None:
         sa.Column("epoch", UUID(as_uuid=True), nullable=False, server_default=sa.func.gen_random_uuid()),
         sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0")),
         sa.Column("master_key_check", sa.LargeBinary, comment="absent until bootstrap"),
-        sa.CheckConstraint("only_row", name="installation_one_row_check"),
+        sa.CheckConstraint("only_row", name=op.f("installation_one_row_check")),
     )
     op.execute("INSERT INTO installation DEFAULT VALUES")
     op.create_table(
@@ -52,7 +52,7 @@ def upgrade() -> None:
         sa.Column("uid", UUID(as_uuid=True), nullable=False),
         sa.Column("before", sa.JSON),
         sa.Column("after", sa.JSON),
-        sa.CheckConstraint("type IN ('ADDED', 'MODIFIED', 'DELETED')", name="changes_type_check"),
+        sa.CheckConstraint("type IN ('ADDED', 'MODIFIED', 'DELETED')", name=op.f("changes_type_check")),
     )
     op.create_table(
         "audit_records",

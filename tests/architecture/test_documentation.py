@@ -29,7 +29,7 @@ def settings_rows(model: type[BaseModel] = Settings, prefix: str = "") -> list[s
 
 def _default(field: FieldInfo) -> str:
     if field.default is None:
-        return "–"
+        return "–"  # noqa: RUF001 - a dash, as in the table
     return f"`{str(field.default).lower()}`" if isinstance(field.default, bool) else f"`{field.default}`"
 
 
@@ -55,7 +55,9 @@ def test_every_file_the_readme_links_to_exists(path: str) -> None:
 
 def test_every_module_stands_on_the_code_map() -> None:
     package = ROOT / "issuer"
-    modules = {path.stem for path in package.glob("*.py")} | {path.parent.name for path in package.glob("*/__init__.py")}
+    modules = {path.stem for path in package.glob("*.py")} | {
+        path.parent.name for path in package.glob("*/__init__.py")
+    }
     assert [name for name in sorted(modules - {"__init__", "__main__"}) if name not in (issuer.__doc__ or "")] == []
 
 

@@ -38,7 +38,9 @@ def jwks_served(body: bytes) -> Iterator[str]:
 
 
 async def test_the_python_example_accepts_our_access_tokens_and_nothing_else(world: World) -> None:
-    client = await world.account(scopes=["api:ledger:read", "openid"], audiences=[AUDIENCE, "https://other.example.com"])
+    client = await world.account(
+        scopes=["api:ledger:read", "openid"], audiences=[AUDIENCE, "https://other.example.com"]
+    )
     answer = (await client.token(scope="api:ledger:read openid")).json()
     elsewhere = (await client.token(resource="https://other.example.com")).json()["access_token"]
     jwks = (await world.public.get("/.well-known/jwks.json")).content
