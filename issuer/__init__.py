@@ -13,7 +13,11 @@ The code map: the modules in the order a token request meets them, each with wha
       .metadata        what the tables say of themselves: discovery
     directory        the account: from memory, or by one query                    503
     credentials      the life of a client secret; comparing one                   invalid_client
-    policy           what is granted, and why: a value with reasons               invalid_scope, invalid_target, …
+    policy           what is granted, and why: a value with reasons
+      .governed        the account under every policy that reaches it, merged once
+      .decide          what this request gets                                     invalid_scope, invalid_target, …
+      .reasons         which policies brought that about, and which bind
+    ratelimit        tokens a minute                                              429
     signing          from a decision to a signed token
       .ticket          the only way to an unsigned token
       .signer          the signature; .keyring whose; .sealing at rest; .verifier back again
@@ -45,7 +49,9 @@ Where a new thing goes, each one small module and one row:
 Caches, all of them:
 
     what                        kept in                  as long as                      when stale
-    keys, peppers, catalogue    Snapshot                 until a newer revision is seen  at most one poll (250 ms) old
+    keys, peppers, policies     Snapshot                 until a newer revision is seen  at most one poll (250 ms) old
     accounts by client_id       Directory, LRU           until a write of it is seen     at most one poll old
+    an account under policies   snapshot.Account         until any policy changes        never: compiled again at use
+    token rates                 ratelimit, LRU           a minute                        an evicted account starts anew
     the JWKS document           web.discovery            one snapshot                    with its snapshot
 """

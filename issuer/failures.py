@@ -73,10 +73,14 @@ class Failure(Enum):
     NAMESPACE_TERMINATING = "invalid_client", _CLIENT
 
     # The client is known; this token it does not get.
+    CLAIM_MISSING = "unauthorized_client", "No token can be issued to this client."
+    SENDER_CONSTRAINT_UNMET = "unauthorized_client", "No token can be issued to this client."
     LIFETIME_TOO_SHORT = "unauthorized_client", "No token can be issued to this client."
     SCOPE_NOT_HELD = "invalid_scope", "The scope exceeds what this client may ask for."
     SCOPE_WITHHELD = "invalid_scope", "None of the requested scopes can be granted."
     TARGET_NOT_HELD = "invalid_target", "The resource is not one this client may ask for."
+    TARGET_WITHHELD = "invalid_target", "The resource is not one this client may ask for."
+    TOO_MANY_TOKENS = "temporarily_unavailable", "Too many tokens were asked for; keep and reuse them."
 
     # Our trouble.
     NOT_READY = "temporarily_unavailable", "The server cannot answer now; try again."
@@ -89,7 +93,8 @@ class Refusal(Exception):
     `detail` must not quote what the client sent: a secret may have been put into any field by mistake.
     """
 
-    def __init__(self, failure: Failure, detail: str = "") -> None:
+    def __init__(self, failure: Failure, detail: str = "", *, retry_after_s: int | None = None) -> None:
         super().__init__(failure.name, detail)
         self.failure = failure
         self.detail = detail
+        self.retry_after_s = retry_after_s

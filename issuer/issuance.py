@@ -16,14 +16,16 @@ from issuer.directory import Directory
 from issuer.events import Emit, RetiredSecretPresented, TokenIssued, TokenRefused
 from issuer.failures import Failure, Refusal
 from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
-from issuer.policy import OPENID, Allowed, Denied, decide
+from issuer.policy.catalogue import OPENID
+from issuer.policy.decide import Allowed, Denied, decide
 from issuer.protocol.authentication import METHODS, read_credential
 from issuer.protocol.authentication.method import Evidence, Presented, Proof
 from issuer.protocol.grants import find_grant
 from issuer.protocol.request import WireRequest, parse_token_request
 from issuer.protocol.response import Answer, refusal_answer, token_answer
+from issuer.ratelimit import TokenRates
 from issuer.signing.ticket import TokenIdentity, prepare_access_token, prepare_id_token
-from issuer.snapshot import Account, Snapshot
+from issuer.snapshot import Account, Known, Snapshot
 from issuer.sources import Sources
 from issuer.store.database import DatabaseUnavailable
 
@@ -37,6 +39,7 @@ class Issuance:
     directory: Directory
     sources: Sources
     emit: Emit
+    rates: TokenRates
     note_first_use: Callable[[str, int], None]
 
 
@@ -51,13 +54,15 @@ async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
         request = parse_token_request(wire)
         grant_type = find_grant(request)
         presented = read_credential(request)
-        account, proof = await _authenticate(issuance, presented, snapshot, now, wire.source)
-        _check_standing(account, presented, snapshot, now)
+        known, proof = await _authenticate(issuance, presented, snapshot, now, wire.source)
+        _check_standing(known, snapshot, now)
         if proof.pending:
             issuance.note_first_use(presented.client_id, proof.version)
-        decision = decide(account.grant, grant_type.parse_ask(request), snapshot.catalogue, now)
+        ask = grant_type.parse_ask(request)
+        decision = decide(known.governed, ask, presented.method, snapshot.governance.catalogue, now)
         if isinstance(decision, Denied):
-            raise Refusal(decision.failure, decision.why)
+            raise Refusal(decision.failure, _why(decision))
+        _check_rate(issuance, known)
         return _issue(issuance, snapshot, decision, proof, int(now))
     except Refusal as refusal:
         return _refuse(issuance, refusal, presented, wire.source)
@@ -67,7 +72,7 @@ async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
 
 async def _authenticate(
     issuance: Issuance, presented: Presented, snapshot: Snapshot, now: float, source: str
-) -> tuple[Account, Proof]:
+) -> tuple[Known, Proof]:
     """The account and the proof that it is the caller. Raises Refusal.
 
     An unknown client costs what a wrong secret costs: the same HMACs, the same number of queries, the same answer. A
@@ -87,25 +92,41 @@ async def _authenticate(
     if proof.retired:
         issuance.emit(RetiredSecretPresented(presented.client_id, proof.version, source))
         raise Refusal(Failure.SECRET_RETIRED, proof.credential)
-    return account, proof
+    return account.under(snapshot.governance), proof
 
 
 def _evidence(account: Account | None, snapshot: Snapshot) -> Evidence:
-    return Evidence(account.secrets if account is not None else (), snapshot.peppers)
+    secrets = account.under(snapshot.governance).secrets if account is not None else ()
+    return Evidence(secrets, snapshot.peppers)
 
 
-def _check_standing(account: Account, presented: Presented, snapshot: Snapshot, now: float) -> None:
+def _check_standing(account: Known, snapshot: Snapshot, now: float) -> None:
     """Whether an authenticated account may have tokens at all. Raises Refusal, to the client the same as a wrong secret."""
-    if presented.method not in account.methods:
-        raise Refusal(Failure.METHOD_NOT_ACCEPTED, presented.method)
     if account.terminating:
         raise Refusal(Failure.ACCOUNT_TERMINATING)
-    if account.grant.namespace in snapshot.terminating:
+    grant = account.governed.grant
+    if grant.namespace in snapshot.terminating:
         raise Refusal(Failure.NAMESPACE_TERMINATING)
     if account.disabled:
         raise Refusal(Failure.ACCOUNT_DISABLED)
-    if account.grant.expires_at is not None and account.grant.expires_at <= now:
+    if grant.expires_at is not None and grant.expires_at <= now:
         raise Refusal(Failure.ACCOUNT_EXPIRED)
+
+
+def _check_rate(issuance: Issuance, account: Known) -> None:
+    """Raises Refusal (429) beyond `maxTokensPerMinute`. Last before the signature: what is refused anyway does not count."""
+    rate = account.governed.rate
+    if rate is None:
+        return
+    wait_s = issuance.rates.admit(account.governed.grant.client_id, rate.value, issuance.sources.elapsed_s())
+    if wait_s is not None:
+        raise Refusal(Failure.TOO_MANY_TOKENS, f"more than {rate.value} a minute", retry_after_s=wait_s)
+
+
+def _why(denied: Denied) -> str:
+    """The cause with the policies behind it, for the record."""
+    by = ", ".join(f"{each.policy} {each.field}" for each in denied.by)
+    return f"{denied.why} ({by})" if by else denied.why
 
 
 def _issue(issuance: Issuance, snapshot: Snapshot, allowed: Allowed, proof: Proof, issued_at: int) -> Answer:
@@ -122,7 +143,7 @@ def _issue(issuance: Issuance, snapshot: Snapshot, allowed: Allowed, proof: Proo
             raise Refusal(Failure.NOT_READY, f"KeySet {ID_TOKEN_KEYSET} has no active key")
         id_token = id_signer.sign(prepare_id_token(allowed, identity))
     scope = " ".join(allowed.scopes)
-    grant = allowed.grant
+    grant = allowed.governed.grant
     issuance.emit(
         TokenIssued(
             client_id=grant.client_id,
@@ -144,4 +165,4 @@ def _refuse(issuance: Issuance, refusal: Refusal, presented: Presented | None, s
     # A stranger's client_id may be anything, a secret pasted into the wrong field included: only ours are repeated.
     known = presented.client_id if presented is not None and failure is not Failure.CLIENT_UNKNOWN else None
     issuance.emit(TokenRefused(failure.name.lower(), refusal.detail, known, source))
-    return refusal_answer(failure)
+    return refusal_answer(failure, refusal.retry_after_s)

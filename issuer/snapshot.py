@@ -1,7 +1,7 @@
 """What the token path knows of the world, as one immutable value, swapped whole.
 
     what                         kept in            replaced when                          stale until
-    keys, peppers, catalogue     Snapshot           a write of such a kind is seen         the next poll (250 ms)
+    keys, peppers, policies      Snapshot           a write of such a kind is seen         the next poll (250 ms)
     one account                  directory's LRU    a write of that account is seen        the next poll (250 ms)
 
 `workers.reload` builds it from one repeatable read and swaps it only for a newer one.
@@ -9,11 +9,32 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeAlias
 
-from issuer.credentials import SecretDigest
-from issuer.policy import Catalogue, Grant
+from issuer.credentials import SecretDigest, SecretVersion, Terms, compile_digests
+from issuer.model.resource import Resource
+from issuer.policy.catalogue import Catalogue
+from issuer.policy.ceilings import Policies
+from issuer.policy.governed import Governed, govern
+from issuer.policy.grant import Rotation
 from issuer.signing.signer import Signer
+
+StoredSecret: TypeAlias = tuple[SecretVersion, str, bytes]
+"""A secret version, the id of its pepper, and its HMAC."""
+
+
+@dataclass(frozen=True, slots=True)
+class Governance:
+    """Everything accounts are compiled under; another one is another object. `hour_s`: how long a resource's hour lasts."""
+
+    catalogue: Catalogue
+    policies: Policies = field(default_factory=Policies)
+    hour_s: float = 3600
+
+    def terms(self, rotation: Rotation) -> Terms:
+        """Effective rotation settings in seconds."""
+        hold = rotation.max_hold_hours
+        return Terms(rotation.grace_period_hours * self.hour_s, hold * self.hour_s if hold is not None else None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +46,7 @@ class Snapshot:
     """
 
     revision: int
-    catalogue: Catalogue
+    governance: Governance
     signers: Mapping[str, Signer]
     keyset_by_audience: Mapping[str, str]
     published: Mapping[str, Mapping[str, Any]]
@@ -33,12 +54,39 @@ class Snapshot:
     peppers: Mapping[str, bytes] = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
 class Account:
-    """One account as the token path knows it: what decides about it, compiled, and what it may prove itself with."""
+    """One account as the token path knows it: as stored, and compiled under the governance of the moment.
 
-    grant: Grant
-    methods: frozenset[str]
+    A policy change does not touch it: it is compiled again at its next use, without a query.
+    """
+
+    __slots__ = ("_governance", "_known", "resource", "stored_secrets")
+
+    def __init__(self, resource: Resource, stored_secrets: tuple[StoredSecret, ...]) -> None:
+        self.resource = resource
+        self.stored_secrets = stored_secrets
+        self._governance: Governance | None = None
+        self._known: Known | None = None
+
+    def under(self, governance: "Governance") -> "Known":
+        """The account compiled under this governance."""
+        if self._known is None or self._governance is not governance:
+            governed = govern(self.resource, governance.policies, governance.catalogue)
+            self._known = Known(
+                governed=governed,
+                disabled=self.resource.spec["disabled"],
+                terminating=self.resource.deleted_at is not None,
+                secrets=compile_digests(self.stored_secrets, governance.terms(governed.rotation)),
+            )
+            self._governance = governance
+        return self._known
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What decides about an account, and what it may prove itself with."""
+
+    governed: Governed
     disabled: bool
     terminating: bool
     secrets: tuple[SecretDigest, ...]

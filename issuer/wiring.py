@@ -15,6 +15,7 @@ from starlette.types import ASGIApp
 
 from issuer.administration.authorize import Principal
 from issuer.administration.bootstrap import FirstStart, NotBootstrapped
+from issuer.administration.explanation import Explanations
 from issuer.administration.guard import Guard
 from issuer.administration.resources import Resources
 from issuer.administration.secrets import SecretKeeper
@@ -22,10 +23,11 @@ from issuer.administration.writing import WritePath
 from issuer.directory import Directory
 from issuer.events import Emit, ServerReady, ServerStopping
 from issuer.issuance import Issuance
-from issuer.policy import Catalogue, Limits
+from issuer.policy.catalogue import Limits
+from issuer.ratelimit import TokenRates
 from issuer.settings import Settings, SettingsError
 from issuer.signing.sealing import MasterKey, load_master_key
-from issuer.snapshot import Account
+from issuer.snapshot import Account, Governance
 from issuer.sources import Sources, system_sources
 from issuer.store.database import Database, DatabaseUnavailable
 from issuer.store.schema import SchemaMissing
@@ -126,14 +128,16 @@ def wire(foundation: Foundation) -> Issuer:
     async def load_account(uid: UUID) -> Account | None:
         async with for_tokens.transaction() as connection:
             rows = await read_account(connection, uid)
-        return compiler.account(rows) if rows is not None else None
+        return Account(rows.account, rows.secrets) if rows is not None else None
 
     directory = Directory(load_account, settings.directory.max_accounts, sources.elapsed_s)
     reloader = Reloader(for_tokens, directory, compiler, sources, emit, settings.database.poll_s)
 
-    def catalogue() -> Catalogue:
+    def governance() -> Governance:
         snapshot = reloader.snapshot()
-        return snapshot.catalogue if snapshot is not None else Catalogue(foundation.limits)
+        if snapshot is None:
+            raise DatabaseUnavailable("no snapshot yet")
+        return snapshot.governance
 
     def peppers() -> Mapping[str, bytes]:
         snapshot = reloader.snapshot()
@@ -142,13 +146,15 @@ def wire(foundation: Foundation) -> Issuer:
         return snapshot.peppers
 
     path = WritePath(for_admin, sources, emit, reloader.hasten)
-    keeper = SecretKeeper(path, foundation.master_key, settings.schedule, peppers, catalogue)
-    resources = Resources(path, keeper)
+    keeper = SecretKeeper(path, foundation.master_key, settings.schedule, peppers, governance)
+    resources = Resources(path, keeper, governance)
     first_uses = FirstUses(keeper, emit)
     guard = Guard(foundation.issuer, reloader.snapshot, directory, sources)
-    issuance = Issuance(foundation.issuer, reloader.snapshot, directory, sources, emit, first_uses.note)
+    rates = TokenRates(settings.directory.max_accounts)
+    issuance = Issuance(foundation.issuer, reloader.snapshot, directory, sources, emit, rates, first_uses.note)
     cursors = Cursors(lambda: next(iter(peppers().values())))
-    api = ResourceApi(foundation.issuer, guard, resources, keeper, cursors, emit)
+    explanations = Explanations(for_admin, governance, sources)
+    api = ResourceApi(foundation.issuer, guard, resources, keeper, explanations, cursors, emit)
     return Issuer(
         public=public_app(issuance, settings.keys.jwks_max_age_s),
         admin=admin_app(api, lambda: reloader.why_not_ready),

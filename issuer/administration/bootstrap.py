@@ -15,12 +15,13 @@ from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
 from issuer.model.kinds import KEY_SET, NAMESPACE, SERVICE_ACCOUNT, Manifest, parse_manifest
 from issuer.model.resource import Resource
 from issuer.model.scopes import ADMIN_AUDIENCE, ADMIN_SCOPE, SYSTEM_NAMESPACE
-from issuer.policy import Catalogue, Limits
+from issuer.policy.catalogue import Catalogue, Limits
 from issuer.protocol.authentication import METHODS
 from issuer.settings import ScheduleSettings
 from issuer.signing.keyring import KeyRecord
 from issuer.signing.sealing import MasterKey
 from issuer.signing.signer import GeneratedKey, generate_key
+from issuer.snapshot import Governance
 from issuer.store.installation import lock_installation, write_master_key_check
 from issuer.store.keys import StoredKey, insert_key
 from issuer.store.resources import Change, find
@@ -102,7 +103,8 @@ class FirstStart:
         return credential
 
     def _keeper(self, peppers: Mapping[str, bytes]) -> SecretKeeper:
-        return SecretKeeper(self.path, self.master_key, self.schedule, lambda: peppers, lambda: Catalogue(self.limits))
+        governance = Governance(Catalogue(self.limits), hour_s=self.schedule.hour_s)
+        return SecretKeeper(self.path, self.master_key, self.schedule, lambda: peppers, lambda: governance)
 
     async def _first_pepper(self, write: Write) -> Mapping[str, bytes]:
         pepper_id, pepper = "p1", self.path.sources.random_bytes(32)

@@ -12,7 +12,7 @@ from issuer.model.claims import RESERVED_PREFIX
 from issuer.model.faults import Fault, Reason
 from issuer.model.scopes import ADMIN_AUDIENCE, SYSTEM_NAMESPACE
 from issuer.signing.verifier import TokenRejected, VerifiedClaims, verify_access_token
-from issuer.snapshot import Account, Snapshot
+from issuer.snapshot import Known, Snapshot
 from issuer.sources import Sources
 
 
@@ -46,24 +46,26 @@ class Guard:
         except TokenRejected as error:
             raise Fault(Reason.UNAUTHORIZED, f"the token is refused: {error}") from None
         account = await self._directory.account(str(claims.get("client_id")))
-        if account is None or not _stands(account, claims, snapshot, now):
+        known = account.under(snapshot.governance) if account is not None else None
+        if known is None or not _stands(known, claims, snapshot, now):
             raise Fault(Reason.UNAUTHORIZED, "the token is refused: its account or its credential is no longer good")
+        grant = known.governed.grant
         granted = frozenset(str(claims.get("scope", "")).split())
         return Principal(
             kind="account",
-            name=f"{account.grant.namespace}/{account.grant.name}",
-            uid=account.grant.uid,
+            name=f"{grant.namespace}/{grant.name}",
+            uid=grant.uid,
             credential=str(claims[RESERVED_PREFIX]["credential"]),
-            scopes=granted & frozenset(account.grant.scopes),
+            scopes=granted & frozenset(grant.scopes),
         )
 
 
-def _stands(account: Account, claims: VerifiedClaims, snapshot: Snapshot, now: float) -> bool:
-    """Whether what the token was issued on still holds: account, namespace, audience, and a credential that was not cut.
+def _stands(account: Known, claims: VerifiedClaims, snapshot: Snapshot, now: float) -> bool:
+    """Whether what the token was issued on still holds: account, namespace, audience, a credential that was not cut.
 
     A secret retired by rotation does not shorten the tokens it got; one cut as compromised does.
     """
-    grant = account.grant
+    grant = account.governed.grant
     credential = claims.get(RESERVED_PREFIX, {}).get("credential")
     cut = {f"secret/{secret.version}": secret.cut for secret in account.secrets}
     return (
@@ -71,7 +73,7 @@ def _stands(account: Account, claims: VerifiedClaims, snapshot: Snapshot, now: f
         and grant.namespace not in snapshot.terminating
         and not account.disabled
         and not account.terminating
-        and (not grant.audiences or ADMIN_AUDIENCE in grant.audiences)
+        and ADMIN_AUDIENCE in grant.audiences
         and (grant.expires_at is None or now < grant.expires_at)
         and cut.get(credential) is False
     )

@@ -4,24 +4,27 @@ Validate first, write last. An equal write changes nothing and takes no revision
 plain values; the kinds differ only in `_born` and `_derived`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from issuer.administration.authorize import SYSTEM, Principal, authorize
+from issuer.administration.effects import effect_of
 from issuer.administration.preconditions import Driver, Preconditions, check_driver, check_preconditions
 from issuer.administration.secrets import SecretKeeper
 from issuer.administration.writing import Write, WritePath
 from issuer.model.conditions import Condition, merge_conditions
 from issuer.model.faults import Cause, Fault, Reason, causes_of, conflict, invalid, not_found
-from issuer.model.kinds import KINDS, NAMESPACE, SERVICE_ACCOUNT, Kind, Manifest, parse_manifest
+from issuer.model.kinds import KINDS, NAMESPACE, POLICY_KINDS, SERVICE_ACCOUNT, Kind, Manifest, parse_manifest
 from issuer.model.mergepatch import merge_patch
 from issuer.model.resource import GROUP, Resource
 from issuer.model.scopes import SYSTEM_NAMESPACE
 from issuer.model.serviceaccount import DRIVER_CONDITIONS, ISSUER_CONDITIONS, as_seen_at
+from issuer.policy.ceilings import compile_policy
 from issuer.protocol.authentication import METHODS
+from issuer.snapshot import Governance
 from issuer.store.resources import (
     MAX_CHANGES,
     AlreadyExists,
@@ -51,9 +54,10 @@ class Page:
 class Resources:
     """Objects of all kinds, through the write path."""
 
-    def __init__(self, path: WritePath, keeper: SecretKeeper) -> None:
+    def __init__(self, path: WritePath, keeper: SecretKeeper, governance: Callable[[], Governance]) -> None:
         self._path = path
         self._keeper = keeper
+        self._governance = governance
 
     async def create(
         self, principal: Principal, kind: Kind, namespace: str, document: Any, *, dry_run: bool = False
@@ -70,7 +74,7 @@ class Resources:
             resource = self._born(manifest, namespace)
             if kind is SERVICE_ACCOUNT:
                 resource = await self._keeper.equip(write, resource)
-            return await _commit(write, kind, None, resource)
+            return await self._commit(write, kind, None, resource)
 
     async def get(self, principal: Principal, kind: Kind, namespace: str, name: str) -> Resource:
         """The object as it is. Raises Fault."""
@@ -158,7 +162,7 @@ class Resources:
                 ending = ending.with_status({"phase": "Terminating"})
             elif kind is SERVICE_ACCOUNT:
                 ending = await self._keeper.restate(write.connection, ending)
-            return await _commit(write, kind, before, ending)
+            return await self._commit(write, kind, before, ending)
 
     async def write_status(
         self, principal: Principal, namespace: str, name: str, document: Any, *, dry_run: bool = False
@@ -177,7 +181,7 @@ class Resources:
             wanted = _driver_conditions(self._as_read(kind, before), document)
             conditions = merge_conditions(before.status["conditions"], wanted, self._path.sources.now())
             after = before.with_status({**before.status, "conditions": conditions})
-            return self._as_read(kind, await _commit(write, kind, before, after))
+            return self._as_read(kind, await self._commit(write, kind, before, after))
 
     async def empty_namespace(self, namespace: str) -> bool:
         """Removes a batch of a terminating namespace's contents, at last the namespace itself. Whether that was done."""
@@ -273,22 +277,38 @@ class Resources:
             return after
         if kind is SERVICE_ACCOUNT:
             after = await self._keeper.restate(write.connection, after)
-        return self._as_read(kind, await _commit(write, kind, before, after))
+        return self._as_read(kind, await self._commit(write, kind, before, after))
+
+    async def _commit(self, write: Write, kind: Kind, before: Resource | None, after: Resource) -> Resource:
+        if write.dry_run and kind in POLICY_KINDS:
+            return await self._with_effect(write, before, after)
+        if before is not None and after.says_the_same_as(before):
+            return before
+        try:
+            return await write.commit_one(before, after)
+        except AlreadyExists as error:
+            if error.field == "metadata.name":
+                raise _already_exists(kind, after.name) from None
+            cause = Cause(error.field, "FieldValueDuplicate", f"another {kind.kind} has this value")
+            raise invalid(kind.kind, after.name, [cause]) from None
+
+    async def _with_effect(self, write: Write, before: Resource | None, after: Resource) -> Resource:
+        """A policy as it would be, with what it would do in its status."""
+        governance, wanted = self._governance(), compile_policy(after)
+        changed = (wanted,) if before is None else (compile_policy(before), wanted)
+        effect = await effect_of(
+            write.connection,
+            governance.policies,
+            governance.policies.changed(plus=[wanted]),
+            changed,
+            governance.catalogue,
+            self._path.sources.now().timestamp(),
+            self._path.sources.elapsed_s,
+        )
+        return after.with_status({**after.status, "effect": effect.to_json()})
 
     def _as_read(self, kind: Kind, resource: Resource) -> Resource:
         return as_seen_at(resource, self._path.sources.now()) if kind is SERVICE_ACCOUNT else resource
-
-
-async def _commit(write: Write, kind: Kind, before: Resource | None, after: Resource) -> Resource:
-    if before is not None and after.says_the_same_as(before):
-        return before
-    try:
-        return await write.commit_one(before, after)
-    except AlreadyExists as error:
-        if error.field == "metadata.name":
-            raise _already_exists(kind, after.name) from None
-        cause = Cause(error.field, "FieldValueDuplicate", f"another {kind.kind} has this value")
-        raise invalid(kind.kind, after.name, [cause]) from None
 
 
 def _already_exists(kind: Kind, name: str) -> Fault:

@@ -21,16 +21,18 @@ from issuer.administration.writing import Write, WritePath
 from issuer.credentials import Handover, LifecycleConflict, NothingToRead, SecretState, Terms, Versions
 from issuer.events import SecretFirstUsed
 from issuer.model.durations import format_duration
-from issuer.model.faults import Fault, Reason, causes_of, conflict, invalid, not_found
+from issuer.model.faults import Cause, Fault, Reason, causes_of, conflict, invalid, not_found
 from issuer.model.kinds import SERVICE_ACCOUNT
 from issuer.model.metadata import Written
 from issuer.model.resource import GROUP, Resource
 from issuer.model.serviceaccount import Delivery, accepts_a_secret, as_seen_at, status_of
 from issuer.model.times import format_time
-from issuer.policy import Allowed, Catalogue, compile_grant, decide
+from issuer.policy.decide import Allowed, decide
+from issuer.policy.governed import Governed, govern
 from issuer.protocol.grants import TokenAsk
 from issuer.settings import ScheduleSettings
 from issuer.signing.sealing import MasterKey, SealError
+from issuer.snapshot import Governance
 from issuer.store.database import Connection
 from issuer.store.resources import find, find_by_uid, record_audit
 from issuer.store.secrets import NewSecret, load_sealed, load_versions, save_versions
@@ -69,7 +71,7 @@ class HandedOut:
 
 
 class SecretKeeper:
-    """Makes, hands out and retires secret versions. `peppers` and `catalogue` are the current ones."""
+    """Makes, hands out and retires secret versions. `peppers` and `governance` are the current ones."""
 
     def __init__(
         self,
@@ -77,13 +79,13 @@ class SecretKeeper:
         master_key: MasterKey,
         schedule: ScheduleSettings,
         peppers: Callable[[], Mapping[str, bytes]],
-        catalogue: Callable[[], Catalogue],
+        governance: Callable[[], Governance],
     ) -> None:
         self._path = path
         self._master_key = master_key
         self._schedule = schedule
         self._peppers = peppers
-        self._catalogue = catalogue
+        self._governance = governance
 
     async def hand_out(self, principal: Principal, namespace: str, name: str, body: Any, driver: Driver) -> HandedOut:
         """`POST …/credentials`: a version to store. Raises Fault."""
@@ -104,6 +106,10 @@ class SecretKeeper:
         terms, now = self.terms(account), self._path.sources.now()
         before = await load_versions(write.connection, account.uid)
         grace = request.grace_period_hours
+        ceiling = self._governed(account).rotation.max_grace_period_hours
+        if grace is not None and ceiling is not None and grace > ceiling:
+            cause = Cause("gracePeriodHours", "FieldValueInvalid", f"policy allows at most {ceiling} hours")
+            raise invalid(account.kind, account.name, [cause])
         with _as_conflict(account):
             handover = credentials.hand_out(
                 before,
@@ -199,19 +205,35 @@ class SecretKeeper:
         return seen.with_status({**seen.status, "credentials": listed, "effective": self._effective(account, now)})
 
     def terms(self, account: Resource) -> Terms:
-        """What the account says about rotation now."""
-        return Terms(account.spec["credentialRotation"]["gracePeriodHours"] * self._schedule.hour_s)
+        """What the account and the policies over it say about rotation now."""
+        return self._governance().terms(self._governed(account).rotation)
+
+    def _governed(self, account: Resource) -> Governed:
+        governance = self._governance()
+        return govern(account, governance.policies, governance.catalogue)
 
     def _effective(self, account: Resource, now: datetime) -> Mapping[str, Any]:
-        catalogue, grant = self._catalogue(), compile_grant(account)
-        decision = decide(grant, TokenAsk(grant.scopes, None), catalogue, now.timestamp())
-        audiences = list(grant.audiences or (catalogue.limits.default_audience,))
-        if not isinstance(decision, Allowed):
-            return {"scopes": [], "audiences": audiences}
+        catalogue, governed = self._governance().catalogue, self._governed(account)
+        grant, rotation = governed.grant, governed.rotation
+        methods = [method for method in grant.methods if method not in governed.methods]
+        audiences = grant.audiences or (catalogue.limits.default_audience,)
+        decision = decide(
+            governed, TokenAsk(grant.scopes, None), methods[0] if methods else "", catalogue, now.timestamp()
+        )
+        allowed = decision if isinstance(decision, Allowed) else None
         return {
-            "scopes": list(decision.scopes),
-            "audiences": audiences,
-            "accessTokenTTL": format_duration(decision.ttl_s),
+            "scopes": list(allowed.scopes) if allowed else [],
+            "audiences": [audience for audience in audiences if audience not in governed.audiences],
+            "methods": methods,
+            **({"accessTokenTTL": format_duration(allowed.ttl_s)} if allowed else {}),
+            **({"maxTokensPerMinute": governed.rate.value} if governed.rate is not None else {}),
+            "credentialRotation": {
+                "enabled": rotation.enabled,
+                "intervalDays": rotation.interval_days,
+                "gracePeriodHours": rotation.grace_period_hours,
+                **({"maxHoldHours": rotation.max_hold_hours} if rotation.max_hold_hours is not None else {}),
+            },
+            "policies": [policy.ref for policy in governed.reaching],
         }
 
     async def _locked(self, write: Write, namespace: str, name: str) -> Resource:
@@ -244,7 +266,9 @@ class SecretKeeper:
             awaiting=bool(versions) and versions[-1].acknowledged_at is None,
             rotated_at=versions[-1].created_at if versions else None,
         )
-        return account.with_status(status_of(account, delivery, self._schedule.day_s, self._path.sources.now()))
+        rotation = self._governed(account).rotation
+        interval_s = rotation.interval_days * self._schedule.day_s if rotation.enabled else None
+        return account.with_status(status_of(account, delivery, interval_s, self._path.sources.now()))
 
     def _protect(self, account: Resource, version: int, plaintext: str) -> NewSecret:
         pepper_id, pepper = next(iter(self._peppers().items()))

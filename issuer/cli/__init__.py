@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 import typer
 
-from issuer.cli import credentials, resources, servers, tokens
+from issuer.cli import credentials, explain, resources, servers, tokens
 
 app = typer.Typer(
     name="issuer",
@@ -19,7 +19,7 @@ app = typer.Typer(
 )
 _COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
     "Run": (servers.dev, servers.serve, servers.migrate, servers.bootstrap),
-    "Administer": (resources.apply, resources.get, resources.delete, credentials.rotate),
+    "Administer": (resources.apply, resources.get, resources.delete, credentials.rotate, explain.explain),
     "Use": (tokens.token,),
 }
 for _panel, _commands in _COMMANDS.items():

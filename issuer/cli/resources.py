@@ -8,6 +8,7 @@ import typer
 
 from issuer.cli.connection import Connection, connected
 from issuer.cli.documents import Wanted, namespaces_of, read_manifests
+from issuer.cli.effects import examples, in_short
 from issuer.cli.named import DEFAULT_NAMESPACE, NOT_FOUND, Named, about, parse_target, path_of
 from issuer.cli.output import (
     FAILED,
@@ -55,6 +56,9 @@ def apply(
     create_namespaces: Annotated[
         bool, typer.Option("--create-namespaces", help="First make the namespaces that do not exist yet.")
     ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Only say what would happen; for a policy, to whom.")
+    ] = False,
 ) -> None:
     """Create or change resources, so that they become what the files say.
 
@@ -67,7 +71,7 @@ def apply(
     if create_namespaces:
         wanted = [*namespaces_of(wanted), *wanted]
     with connection.session(write=True) as session:
-        _try_all(wanted, lambda each: _apply_one(session, each))
+        _try_all(wanted, lambda each: _apply_one(session, each, dry_run=dry_run))
 
 
 @connected
@@ -159,21 +163,29 @@ def _try_all(targets: Sequence[T], act: Callable[[T], None]) -> None:
         raise typer.Exit(FAILED)
 
 
-def _apply_one(session: Session, wanted: Wanted) -> None:
-    named = wanted.named
+def _apply_one(session: Session, wanted: Wanted, *, dry_run: bool) -> None:
+    named, params = wanted.named, {"dryRun": "All"} if dry_run else {}
     with about(named, hint=f"add --create-namespaces, or first make the namespace {named.namespace}"):
         before = _found(session, named)
         if before is None:
-            created = _created(session, wanted)
-            if created:
-                print(f"{named} created{named.place}")
+            created = _created(session, wanted, params)
+            if created is not None:
+                _say(named, "created", created, dry_run=dry_run)
                 return
             before = session.call("GET", named.path)  # somebody else was faster
         if wanted.only_if_absent:
             return
-        after = session.call("PATCH", named.path, body=wanted.body(), merge=True)
-    moved = _version(before) != _version(after)
-    print(f"{named} {'configured' if moved else 'unchanged'}{named.place}")
+        after = session.call("PATCH", named.path, body=wanted.body(), merge=True, params=params)
+    moved = _written(before) != _written(after)
+    _say(named, "configured" if moved else "unchanged", after, dry_run=dry_run)
+
+
+def _say(named: Named, done: str, document: Mapping[str, Any], *, dry_run: bool) -> None:
+    """One line for one object; for a policy that is only tried also what it would do."""
+    effect = (document.get("status") or {}).get("effect") if dry_run else None
+    print(f"{named} {'would be ' if dry_run else ''}{done}{named.place}{': ' + in_short(effect) if effect else ''}")
+    for line in examples(effect) if effect else ():
+        print(f"  {line}")
 
 
 def _found(session: Session, named: Named) -> dict[str, Any] | None:
@@ -185,19 +197,21 @@ def _found(session: Session, named: Named) -> dict[str, Any] | None:
         return None
 
 
-def _created(session: Session, wanted: Wanted) -> bool:
-    """False when it exists meanwhile."""
+def _created(session: Session, wanted: Wanted, params: Mapping[str, str]) -> dict[str, Any] | None:
+    """The new object; None when it exists meanwhile."""
+    collection = path_of(wanted.named.kind, wanted.named.namespace)
     try:
-        session.call("POST", path_of(wanted.named.kind, wanted.named.namespace), body=wanted.body())
+        return session.call("POST", collection, body=wanted.body(), params=params)
     except RefusedError as refused:
         if refused.reason != "AlreadyExists":
             raise
-        return False
-    return True
+        return None
 
 
-def _version(document: Mapping[str, Any]) -> Any:
-    return document.get("metadata", {}).get("resourceVersion")
+def _written(document: Mapping[str, Any]) -> Any:
+    """What people write of an object: a dry run has no resourceVersion that could have moved."""
+    metadata = document.get("metadata", {})
+    return [document.get("spec"), *(metadata.get(part) for part in ("labels", "annotations", "finalizers"))]
 
 
 def _delete_one(session: Session, named: Named, params: Mapping[str, str], *, ignore_not_found: bool) -> None:

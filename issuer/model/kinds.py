@@ -1,17 +1,23 @@
 """The table of resource kinds. A new kind is one module for its `spec` and one row here."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
+from issuer.model.authpolicy import AuthPolicySpec, ClusterAuthPolicySpec, cluster_policy_warnings
 from issuer.model.faults import Cause, Fault, Reason, causes_of, invalid
 from issuer.model.keyset import KeySetSpec
-from issuer.model.metadata import ObjectMeta, is_dns_label, is_dns_subdomain
+from issuer.model.metadata import ManifestContext, ObjectMeta, is_dns_label, is_dns_subdomain
 from issuer.model.resource import API_VERSION
 from issuer.model.scope import ScopeSpec
-from issuer.model.serviceaccount import LONGEST_NAME, AccountContext, ServiceAccountSpec
+from issuer.model.scopes import SYSTEM_NAMESPACE
+from issuer.model.serviceaccount import LONGEST_NAME, ServiceAccountSpec
+
+
+def _no_warnings(_: Mapping[str, Any]) -> list[str]:
+    return []
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,7 @@ class Kind:
     """One row: how the kind is addressed, what its `spec` may hold, and what may be done with it.
 
     `immutable` names the spec fields fixed at creation; `unique` one whose value no two objects may share.
+    `reaches_system`: whether objects of it may stand in `issuer-system`. `warnings`: what its writer should know.
     `columns` are the extra columns of `issuer get`: header and path into the object.
     """
 
@@ -32,6 +39,8 @@ class Kind:
     short: tuple[str, ...] = ()
     immutable: tuple[str, ...] = ()
     unique: str | None = None
+    reaches_system: bool = True
+    warnings: Callable[[Mapping[str, Any]], list[str]] = _no_warnings
     columns: tuple[tuple[str, str], ...] = ()
 
     def accepts_name(self, name: str) -> bool:
@@ -63,8 +72,20 @@ SCOPE = Kind(
     columns=(("SCOPE", "spec.scope"), ("RISK", "spec.risk"), ("AUDIENCES", "spec.audiences")),
 )
 KEY_SET = Kind("KeySet", "keysets", KeySetSpec, writable=False, columns=(("ALGORITHM", "spec.algorithm"),))
+_POLICY_COLUMNS = (("MAX TTL", "spec.tokenSettings.maxAccessTokenTTL"), ("ALLOWED SCOPES", "spec.scopes.allowed"))
+AUTH_POLICY = Kind(
+    "AuthPolicy", "authpolicies", AuthPolicySpec, namespaced=True, reaches_system=False, columns=_POLICY_COLUMNS
+)
+CLUSTER_AUTH_POLICY = Kind(
+    "ClusterAuthPolicy",
+    "clusterauthpolicies",
+    ClusterAuthPolicySpec,
+    warnings=cluster_policy_warnings,
+    columns=_POLICY_COLUMNS,
+)
+POLICY_KINDS = (AUTH_POLICY, CLUSTER_AUTH_POLICY)
 
-KINDS = (NAMESPACE, SERVICE_ACCOUNT, SCOPE, KEY_SET)
+KINDS = (NAMESPACE, SERVICE_ACCOUNT, AUTH_POLICY, CLUSTER_AUTH_POLICY, SCOPE, KEY_SET)
 BY_PLURAL: Mapping[tuple[str, str], Kind] = {(kind.api_version, kind.plural): kind for kind in KINDS}
 BY_KIND: Mapping[tuple[str, str], Kind] = {(kind.api_version, kind.kind): kind for kind in KINDS}
 
@@ -103,7 +124,7 @@ def parse_manifest(kind: Kind, document: Any, *, namespace: str, name: str | Non
     spec: dict[str, Any] = {}
     if kind.spec is not None:
         raw_spec = document.get("spec")
-        context = AccountContext(namespace=namespace, name=called, methods=methods)
+        context = ManifestContext(namespace=namespace, name=called, methods=methods)
         try:
             parsed = kind.spec.model_validate({} if raw_spec is None else raw_spec, context=context)
             spec = parsed.model_dump(mode="json", by_alias=True, exclude_none=True)
@@ -148,6 +169,14 @@ def _parse_metadata(
         causes.append(Cause("metadata.name", "FieldValueInvalid", f"must be a {shape} characters"))
     if name is not None and metadata.name != name:
         causes.append(Cause("metadata.name", "FieldValueInvalid", f"must be {name}, as in the request's path"))
+    if namespace == SYSTEM_NAMESPACE and not kind.reaches_system:
+        causes.append(
+            Cause(
+                "metadata.namespace",
+                "FieldValueForbidden",
+                f"in {SYSTEM_NAMESPACE} there is no {kind.kind}: a ClusterAuthPolicy with appliesToSystem reaches it",
+            )
+        )
     if (metadata.namespace or namespace) != namespace:
         wanted = f"must be {namespace}, as in the request's path" if namespace else f"{kind.kind} has no namespace"
         causes.append(Cause("metadata.namespace", "FieldValueInvalid", wanted))

@@ -1,9 +1,10 @@
 """`metadata`: what a writer may say about an object of any kind, checked as Kubernetes checks it."""
 
 import re
+from dataclasses import dataclass
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationInfo
 from pydantic.alias_generators import to_camel
 from pydantic_core import PydanticCustomError
 
@@ -55,6 +56,22 @@ def _bounded_annotations(annotations: dict[str, str]) -> dict[str, str]:
 LabelKey = Annotated[str, AfterValidator(_label_key)]
 LabelValue = Annotated[str, AfterValidator(_label_value)]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=253)]
+
+
+@dataclass(frozen=True, slots=True)
+class ManifestContext:
+    """What the rules of a kind need beside its fields. `methods`: client authentication methods with a row in the table."""
+
+    namespace: str
+    name: str
+    methods: frozenset[str]
+
+
+def context_of(info: ValidationInfo) -> ManifestContext:
+    """The context a manifest is validated with."""
+    if not isinstance(info.context, ManifestContext):
+        raise TypeError("a manifest is validated with its ManifestContext")
+    return info.context
 
 
 class OwnerReference(Written):

@@ -14,12 +14,18 @@ SYSTEM_NAMESPACE = "issuer-system"
 
 # RFC 6749 section 3.3: scope-token = 1*( %x21 / %x23-5B / %x5D-7E )
 _SCOPE_TOKEN = re.compile(r"[\x21\x23-\x5b\x5d-\x7e]{1,256}")
+_SCOPE = re.compile(rf"{_SCOPE_TOKEN.pattern}(?: {_SCOPE_TOKEN.pattern})*")
 _AUDIENCE = re.compile(r"[^\s\x00-\x1f\x7f]{1,512}")
 
 
 def is_scope_token(text: str) -> bool:
     """Whether `text` is one scope-token of RFC 6749 section 3.3, at most 256 characters."""
     return _SCOPE_TOKEN.fullmatch(text) is not None
+
+
+def is_scope(text: str) -> bool:
+    """Whether `text` is a scope of RFC 6749 section 3.3: scope-tokens joined by single spaces."""
+    return _SCOPE.fullmatch(text) is not None
 
 
 def _scope_token(text: str) -> str:

@@ -24,7 +24,7 @@ from issuer.model.claims import (
 )
 from issuer.model.conditions import merge_conditions
 from issuer.model.durations import Duration
-from issuer.model.metadata import Name, Written, is_dns_subdomain
+from issuer.model.metadata import Name, Written, context_of, is_dns_subdomain
 from issuer.model.resource import Resource
 from issuer.model.scopes import (
     ADMIN_AUDIENCE,
@@ -50,21 +50,6 @@ DEFAULT_METHODS = ("client_secret_basic", "client_secret_post")
 SECRET_METHODS = frozenset(DEFAULT_METHODS)
 
 _SUFFIXES = {"display_name": "", "credentials_secret_name": "-sa-credentials", "config_map_name": "-sa-config"}
-
-
-@dataclass(frozen=True, slots=True)
-class AccountContext:
-    """What the rules of an account need beside its fields. `methods`: those with a row in the table."""
-
-    namespace: str
-    name: str
-    methods: frozenset[str]
-
-
-def _context(info: ValidationInfo) -> AccountContext:
-    if not isinstance(info.context, AccountContext):
-        raise TypeError("a ServiceAccount is validated with its AccountContext")
-    return info.context
 
 
 def _dns_name(value: str) -> str:
@@ -95,7 +80,7 @@ def _scope_in_reach(scope: str, info: ValidationInfo) -> str:
     if "*" in scope:
         raise PydanticCustomError("scope", "list exact scopes; wildcards belong into policies")
     if scope.startswith(RESERVED_SCOPE_PREFIX):
-        if _context(info).namespace != SYSTEM_NAMESPACE:
+        if context_of(info).namespace != SYSTEM_NAMESPACE:
             raise PydanticCustomError(
                 "forbidden", f"{RESERVED_SCOPE_PREFIX}… scopes work only for accounts in {SYSTEM_NAMESPACE}"
             )
@@ -107,7 +92,7 @@ def _scope_in_reach(scope: str, info: ValidationInfo) -> str:
 
 
 def _audience_in_reach(audience: str, info: ValidationInfo) -> str:
-    if audience == ADMIN_AUDIENCE and _context(info).namespace != SYSTEM_NAMESPACE:
+    if audience == ADMIN_AUDIENCE and context_of(info).namespace != SYSTEM_NAMESPACE:
         raise PydanticCustomError("forbidden", f"{ADMIN_AUDIENCE} works only for accounts in {SYSTEM_NAMESPACE}")
     return audience
 
@@ -158,7 +143,7 @@ class Authentication(Written):
     @field_validator("methods")
     @classmethod
     def _have_a_row(cls, methods: list[str], info: ValidationInfo) -> list[str]:
-        known = _context(info).methods
+        known = context_of(info).methods
         missing = [method for method in methods if method not in known]
         if missing:
             raise PydanticCustomError(
@@ -210,13 +195,13 @@ class ServiceAccountSpec(Written):
     def _named_after_the_resource(cls, value: Any, handler: ValidatorFunctionWrapHandler, info: ValidationInfo) -> Any:
         """A default is not checked itself: a fault of the resource's name is one fault, and stands at `metadata.name`."""
         if value is None or value == "":
-            return _context(info).name + _SUFFIXES[info.field_name or ""]
+            return context_of(info).name + _SUFFIXES[info.field_name or ""]
         return handler(value)
 
     @field_validator("justification")
     @classmethod
     def _system_accounts_say_why(cls, value: str | None, info: ValidationInfo) -> str | None:
-        if value is None and _context(info).namespace == SYSTEM_NAMESPACE:
+        if value is None and context_of(info).namespace == SYSTEM_NAMESPACE:
             raise PydanticCustomError("missing", f"every account in {SYSTEM_NAMESPACE} must say why it exists")
         return value
 
@@ -265,8 +250,11 @@ def is_expired(account: Resource, now: datetime) -> bool:
     return expires_at is not None and parse_time(expires_at) <= now
 
 
-def status_of(account: Resource, delivery: Delivery, day_s: float, now: datetime) -> dict[str, Any]:
-    """The stored status after a write: the issuer's part from facts, the driver's conditions as they were."""
+def status_of(account: Resource, delivery: Delivery, interval_s: float | None, now: datetime) -> dict[str, Any]:
+    """The stored status after a write: the issuer's part from facts, the driver's conditions as they were.
+
+    `interval_s`: the effective interval of automatic rotation, None where that is off.
+    """
     phase = phase_of(account, usable=delivery.usable, now=now)
     status: dict[str, Any] = {
         "clientId": account.client_id,
@@ -274,11 +262,10 @@ def status_of(account: Resource, delivery: Delivery, day_s: float, now: datetime
         "phase": phase,
         "observedGeneration": account.generation,
     }
-    rotation = account.spec["credentialRotation"]
     if delivery.rotated_at is not None:
         status["lastCredentialRotation"] = format_time(delivery.rotated_at)
-        if rotation["enabled"]:
-            due = delivery.rotated_at + timedelta(seconds=rotation["intervalDays"] * day_s)
+        if interval_s is not None:
+            due = delivery.rotated_at + timedelta(seconds=interval_s)
             status["nextCredentialRotation"] = format_time(due)
     conditions = merge_conditions(account.status.get("conditions", ()), _issuer_conditions(phase, delivery), now)
     if not account.status:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from issuer.failures import Failure, Refusal
-from issuer.model.scopes import is_scope_token
+from issuer.model.scopes import is_scope
 from issuer.protocol.request import TokenRequest
 
 MAX_SCOPES = 256
@@ -54,7 +54,7 @@ def parse_scope(text: str | None) -> tuple[str, ...] | None:
     if text is None:
         return None
     tokens = tuple(dict.fromkeys(text.split(" ")))
-    if len(tokens) > MAX_SCOPES or not all(map(is_scope_token, tokens)):
+    if len(tokens) > MAX_SCOPES or not is_scope(text):
         raise Refusal(Failure.SCOPE_MALFORMED)
     return tokens
 

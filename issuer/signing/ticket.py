@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from issuer.model.claims import RESERVED_PREFIX
-from issuer.policy import Allowed
+from issuer.policy.decide import Allowed
 
 ACCESS_TOKEN_TYPE: Final = "at+jwt"  # noqa: S105 - a media type
 ID_TOKEN_TYPE: Final = "JWT"  # noqa: S105 - same
@@ -51,9 +51,9 @@ class TokenIdentity:
 
 def prepare_access_token(allowed: Allowed, identity: TokenIdentity) -> Ticket:
     """The access token the decision allows: an RFC 9068 JWT. No `nbf`: a verifier a little behind would refuse it."""
-    grant = allowed.grant
+    grant = allowed.governed.grant
     claims: dict[str, Any] = {
-        **grant.claims,
+        **allowed.governed.claims,
         "iss": identity.issuer,
         "sub": grant.client_id,
         "aud": allowed.audience,
@@ -74,10 +74,11 @@ def prepare_access_token(allowed: Allowed, identity: TokenIdentity) -> Ticket:
 
 def prepare_id_token(allowed: Allowed, identity: TokenIdentity) -> Ticket:
     """The ID token that goes with it when `openid` was granted: for the client itself, never an access token."""
+    client_id = allowed.governed.grant.client_id
     claims = {
         "iss": identity.issuer,
-        "sub": allowed.grant.client_id,
-        "aud": allowed.grant.client_id,
+        "sub": client_id,
+        "aud": client_id,
         "exp": identity.issued_at + allowed.ttl_s,
         "iat": identity.issued_at,
         "jti": identity.jti,

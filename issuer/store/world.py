@@ -1,6 +1,6 @@
 """What the token path is built from: the pulse it polls, the rows of a snapshot, one account by one query."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from uuid import UUID
 
@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from issuer.credentials import SecretVersion
-from issuer.model.kinds import KEY_SET, NAMESPACE, SCOPE, SERVICE_ACCOUNT
+from issuer.model.kinds import KEY_SET, NAMESPACE, POLICY_KINDS, SCOPE, SERVICE_ACCOUNT
 from issuer.model.resource import Resource
 from issuer.store.keys import StoredKey, load_keys
 from issuer.store.resources import current_revision, resource_of
@@ -31,6 +31,8 @@ class WorldRows:
 
     revision: int
     scopes: Sequence[Resource]
+    policies: Sequence[Resource]
+    namespace_labels: Mapping[str, Mapping[str, str]]
     keysets: Sequence[Resource]
     terminating: frozenset[str]
     keys: Sequence[StoredKey] = field(repr=False)
@@ -63,18 +65,18 @@ async def read_pulse(connection: AsyncConnection) -> Pulse:
 async def read_world(connection: AsyncConnection) -> WorldRows:
     """Every row a snapshot needs. Wants a repeatable-read transaction, so that all are of one revision."""
     revision = await current_revision(connection)
-    small = sa.select(resources).where(
-        sa.or_(
-            resources.c.kind.in_([SCOPE.kind, KEY_SET.kind]),
-            sa.and_(resources.c.kind == NAMESPACE.kind, resources.c.deleted_at.is_not(None)),
-        )
-    )
+    policy_kinds = [kind.kind for kind in POLICY_KINDS]
+    small = sa.select(resources).where(resources.c.kind.in_([SCOPE.kind, KEY_SET.kind, *policy_kinds]))
     found = [resource_of(row) for row in await connection.execute(small.order_by(resources.c.name))]
+    lean = sa.select(resources.c.name, resources.c.labels, resources.c.deleted_at)
+    namespaces = (await connection.execute(lean.where(resources.c.kind == NAMESPACE.kind))).all()
     return WorldRows(
         revision=revision,
         scopes=[each for each in found if each.kind == SCOPE.kind],
         keysets=[each for each in found if each.kind == KEY_SET.kind],
-        terminating=frozenset(each.name for each in found if each.kind == NAMESPACE.kind),
+        policies=[each for each in found if each.kind in policy_kinds],
+        namespace_labels={row.name: row.labels for row in namespaces},
+        terminating=frozenset(row.name for row in namespaces if row.deleted_at is not None),
         keys=await load_keys(connection),
         peppers=await load_peppers(connection),
     )

@@ -9,6 +9,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from issuer.administration.authorize import Principal
+from issuer.administration.explanation import Explanations
 from issuer.administration.guard import Guard
 from issuer.administration.preconditions import Driver, Preconditions
 from issuer.administration.resources import LIST_LIMIT, Resources
@@ -44,12 +45,20 @@ class ResourceApi:
     """Handlers of the resource paths, and their routes."""
 
     def __init__(
-        self, issuer: str, guard: Guard, resources: Resources, keeper: SecretKeeper, cursors: Cursors, emit: Emit
+        self,
+        issuer: str,
+        guard: Guard,
+        resources: Resources,
+        keeper: SecretKeeper,
+        explanations: Explanations,
+        cursors: Cursors,
+        emit: Emit,
     ) -> None:
         self._issuer = issuer
         self._guard = guard
         self._resources = resources
         self._keeper = keeper
+        self._explanations = explanations
         self._cursors = cursors
         self._emit = emit
 
@@ -72,6 +81,7 @@ class ResourceApi:
         routes += [
             self._route(SERVICE_ACCOUNT, f"{account}/status", status, "status"),
             self._route(SERVICE_ACCOUNT, f"{account}/config", {"GET": self._config}, "config"),
+            self._route(SERVICE_ACCOUNT, f"{account}/explain", {"POST": self._explain}, "explain"),
             self._route(SERVICE_ACCOUNT, f"{account}/credentials", {"POST": self._hand_out}, "credentials"),
             self._route(SERVICE_ACCOUNT, f"{account}/credentials/current", {"GET": self._current}, "credentials"),
             self._route(
@@ -126,7 +136,7 @@ class ResourceApi:
         created = await self._resources.create(
             principal, target.kind, target.namespace, document, dry_run=_dry_run(request)
         )
-        return answer(request, created.to_json(), 201)
+        return answer(request, created.to_json(), 201, _warnings(target.kind, created))
 
     async def _get(self, request: Request, principal: Principal, target: Target) -> Response:
         found = await self._resources.get(principal, target.kind, target.namespace, target.name)
@@ -163,14 +173,14 @@ class ResourceApi:
         replaced = await self._resources.replace(
             principal, target.kind, target.namespace, target.name, document, dry_run=_dry_run(request)
         )
-        return answer(request, replaced.to_json())
+        return answer(request, replaced.to_json(), headers=_warnings(target.kind, replaced))
 
     async def _patch(self, request: Request, principal: Principal, target: Target) -> Response:
         patch = await read_merge_patch(request)
         patched = await self._resources.patch(
             principal, target.kind, target.namespace, target.name, patch, dry_run=_dry_run(request)
         )
-        return answer(request, patched.to_json())
+        return answer(request, patched.to_json(), headers=_warnings(target.kind, patched))
 
     async def _delete(self, request: Request, principal: Principal, target: Target) -> Response:
         options = await read_document(request)
@@ -211,6 +221,10 @@ class ResourceApi:
             },
         )
 
+    async def _explain(self, request: Request, principal: Principal, target: Target) -> Response:
+        body = await read_document(request)
+        return answer(request, await self._explanations.explain(principal, target.namespace, target.name, body))
+
     async def _hand_out(self, request: Request, principal: Principal, target: Target) -> Response:
         _refuse_dry_run(request)
         body = await read_document(request)
@@ -243,6 +257,12 @@ def _fault_answer(request: Request, fault: Fault, handlers: Mapping[str, Handler
 
 def _has_possible_names(target: Target) -> bool:
     return NAMESPACE.accepts_name(target.namespace or "x") and target.kind.accepts_name(target.name or "x")
+
+
+def _warnings(kind: Kind, written: Resource) -> Mapping[str, str]:
+    """What the writer should know although it was accepted (RFC 7234 section 5.5, as Kubernetes uses it)."""
+    said = [f'299 - "{text}"' for text in kind.warnings(written.spec)]
+    return {"warning": ", ".join(said)} if said else {}
 
 
 def _check_names(target: Target) -> None:

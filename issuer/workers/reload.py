@@ -13,20 +13,20 @@ import asyncio
 from types import MappingProxyType
 
 from issuer.administration.bootstrap import KEY_PURPOSE, PEPPER_PURPOSE, NotBootstrapped
-from issuer.credentials import Terms, compile_digests
 from issuer.directory import Directory
 from issuer.events import Emit, SnapshotLoaded, SnapshotStale, WorldReplaced
-from issuer.policy import Catalogue, Limits, compile_grant, compile_scope
+from issuer.policy.catalogue import Catalogue, Limits, compile_scope
+from issuer.policy.ceilings import compile_policy, index_policies
 from issuer.settings import ScheduleSettings
 from issuer.signing.keyring import KeyRecord, active_key, published_keys
 from issuer.signing.sealing import MasterKey, MasterKeyError, SealError
 from issuer.signing.signer import Signer
-from issuer.snapshot import Account, Snapshot
+from issuer.snapshot import Governance, Snapshot
 from issuer.sources import Sources
 from issuer.store.database import Database, DatabaseUnavailable
 from issuer.store.installation import read_master_key_check
 from issuer.store.schema import SchemaError, require_schema
-from issuer.store.world import AccountRows, Pulse, WorldRows, read_changed, read_pulse, read_world
+from issuer.store.world import Pulse, WorldRows, read_changed, read_pulse, read_world
 
 STALE_AFTER_S = 1.0
 
@@ -129,14 +129,18 @@ class Reloader:
                 self._directory.invalidate(changed.uids)
             self._seen = pulse.revision
 
+    def swap(self, snapshot: Snapshot) -> None:
+        """From here on this is the world."""
+        self._snapshot = snapshot
+        self._emit(SnapshotLoaded(snapshot.revision, len(snapshot.published)))
+
     async def _read_world(self) -> None:
         async with self._database.transaction(isolation="REPEATABLE READ") as connection:
             check = await read_master_key_check(connection)
             rows = await read_world(connection)
         if check is not None:
             self._compiler.master_key.check(check)
-        self._snapshot = self._compiler.snapshot(rows)
-        self._emit(SnapshotLoaded(rows.revision, len(self._snapshot.published)))
+        self.swap(self._compiler.snapshot(rows))
 
 
 class Compiler:
@@ -148,6 +152,8 @@ class Compiler:
         self._schedule = schedule
         self._sources = sources
         self._signers: dict[str, Signer] = {}
+        self._governance: Governance | None = None
+        self._made_of: object = None
 
     def snapshot(self, rows: WorldRows) -> Snapshot:
         """The snapshot of these rows. Raises SealError."""
@@ -162,10 +168,7 @@ class Compiler:
         self._signers = {signer.kid: signer for signer in signers.values()}
         return Snapshot(
             revision=rows.revision,
-            catalogue=Catalogue(
-                self._limits,
-                MappingProxyType({scope.spec["scope"]: compile_scope(scope.spec) for scope in rows.scopes}),
-            ),
+            governance=self._governance_of(rows),
             signers=MappingProxyType(signers),
             keyset_by_audience=MappingProxyType(
                 {
@@ -185,17 +188,21 @@ class Compiler:
             ),
         )
 
-    def account(self, rows: AccountRows) -> Account:
-        """The account of these rows."""
-        spec = rows.account.spec
-        terms = Terms(spec["credentialRotation"]["gracePeriodHours"] * self._schedule.hour_s)
-        return Account(
-            grant=compile_grant(rows.account),
-            methods=frozenset(spec["authentication"]["methods"]),
-            disabled=spec["disabled"],
-            terminating=rows.account.deleted_at is not None,
-            secrets=compile_digests(rows.secrets, terms),
+    def _governance_of(self, rows: WorldRows) -> Governance:
+        """The same object as before while nothing it is made of has changed: accounts stay compiled."""
+        made_of = (
+            tuple((each.uid, each.revision) for each in (*rows.scopes, *rows.policies)),
+            tuple(sorted((name, tuple(sorted(labels.items()))) for name, labels in rows.namespace_labels.items())),
         )
+        if self._governance is None or made_of != self._made_of:
+            scopes = {scope.spec["scope"]: compile_scope(scope.name, scope.spec) for scope in rows.scopes}
+            self._governance = Governance(
+                Catalogue(self._limits, MappingProxyType(scopes)),
+                index_policies(map(compile_policy, rows.policies), rows.namespace_labels),
+                self._schedule.hour_s,
+            )
+            self._made_of = made_of
+        return self._governance
 
     def _signer(self, record: KeyRecord, sealed: bytes) -> Signer:
         known = self._signers.get(record.kid)

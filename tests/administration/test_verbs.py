@@ -11,11 +11,16 @@ from tests.administration.paths import ACCOUNT, KEYSETS, MERGE, account, account
 from tests.store.rows import Counts, count_rows
 from tests.world import ACCOUNTS, NAMESPACES, SCOPES, World
 
+POLICIES = ACCOUNT.replace("serviceaccounts", "authpolicies")
+CLUSTER_POLICIES = SCOPES.replace("scopes", "clusterauthpolicies")
+POLICY = {"metadata": {"name": "read"}, "spec": {"tokenSettings": {"maxAccessTokenTTL": "15m"}}}
 SCOPE = {"metadata": {"name": "read"}, "spec": {"scope": "api:read"}}
 # Collection, a document of it, and a spec that changes it.
 WRITABLE: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
     "Namespace": (NAMESPACES, {"metadata": {"name": "read"}}, {"metadata": {"labels": {"a": "b"}}}),
     "ServiceAccount": (ACCOUNT, account("read"), {"spec": {"purpose": "reads"}}),
+    "AuthPolicy": (POLICIES, POLICY, {"spec": {"scopes": {"denied": ["api:*"]}}}),
+    "ClusterAuthPolicy": (CLUSTER_POLICIES, POLICY, {"spec": {"appliesToSystem": True}}),
     "Scope": (SCOPES, SCOPE, {"spec": {"description": "reads"}}),
 }
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import cpu, load
+from tests.benchmarks import cpu, governance, load
 from tests.benchmarks.report import BenchmarkFailed, Row, show, write
 from tests.benchmarks.stage import QUICK, THOROUGH, Effort, Stage, prepared_stage
 
@@ -37,6 +37,7 @@ class Benchmark:
 
 BENCHMARKS: Mapping[str, Benchmark] = {
     "cpu": Benchmark(cpu.run),
+    "policies": Benchmark(governance.run),
     "load": Benchmark(load.run, needs=("wrk", "taskset")),
 }
 

@@ -11,17 +11,18 @@ from uuid import UUID, uuid4
 
 import httpx
 
-from issuer.credentials import SecretDigest
+from issuer.credentials import SecretVersion
 from issuer.directory import Directory
 from issuer.events import Event, TokenRefused
 from issuer.issuance import Issuance
 from issuer.model.kinds import SERVICE_ACCOUNT, parse_manifest
 from issuer.model.resource import Resource, client_id_of, parse_client_id
-from issuer.policy import Catalogue, CataloguedScope, Limits, compile_grant
+from issuer.policy.catalogue import Catalogue, CataloguedScope, Limits
 from issuer.protocol.authentication import METHODS
 from issuer.protocol.request import WireRequest
+from issuer.ratelimit import TokenRates
 from issuer.signing.signer import Signer, generate_key
-from issuer.snapshot import Account, Snapshot
+from issuer.snapshot import Account, Governance, Snapshot
 from issuer.sources import system_sources
 from issuer.web.public import public_app
 
@@ -62,12 +63,9 @@ def compiled_account(
         SERVICE_ACCOUNT.api_version, SERVICE_ACCOUNT.kind, namespace, name, uid, NOW, spec=manifest.spec
     )
     return Account(
-        grant=compile_grant(resource),
-        methods=frozenset(manifest.spec["authentication"]["methods"]),
-        disabled=manifest.spec["disabled"],
-        terminating=terminating,
-        secrets=tuple(
-            SecretDigest(version, "p1", digest(PEPPERS["p1"], secret.encode(), "sha256"), False, False, None)  # noqa: FBT003
+        replace(resource, deleted_at=NOW if terminating else None),
+        tuple(
+            (SecretVersion(version, NOW, activated_at=NOW), "p1", digest(PEPPERS["p1"], secret.encode(), "sha256"))
             for version, secret in enumerate(secrets, 1)
         ),
     )
@@ -124,7 +122,7 @@ class Endpoint:
         limits = Limits(default_audience=issuer, default_ttl_s=600, max_ttl_s=86_400)
         self.snapshot = Snapshot(
             revision=1,
-            catalogue=Catalogue(limits, scopes or {}),
+            governance=Governance(Catalogue(limits, scopes or {})),
             signers=ring.signers,
             keyset_by_audience={},
             published=ring.published,
@@ -134,7 +132,13 @@ class Endpoint:
         sources = replace(system_sources(), now=lambda: self.now, token_id=lambda: "a-token-id")
         self.directory = Directory(self._load, 100, lambda: self.now.timestamp())  # noqa: PLW0108 - `now` is moved
         self.issuance = Issuance(
-            issuer, lambda: self.snapshot, self.directory, sources, self.events.append, lambda *_: None
+            issuer,
+            lambda: self.snapshot,
+            self.directory,
+            sources,
+            self.events.append,
+            TokenRates(100),
+            lambda *_: None,
         )
         self.app = public_app(self.issuance, 300)
         self.client_id = self.add(audiences=[API, "https://ledger.example"])

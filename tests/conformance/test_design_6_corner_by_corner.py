@@ -2,7 +2,7 @@
 
 import pytest
 
-from issuer.policy import CataloguedScope
+from issuer.policy.catalogue import CataloguedScope
 from issuer.store.database import DatabaseUnavailable
 from tests.conformance.endpoint import API, FORM, SECRET, Endpoint, Form, Ring, basic, raw_basic
 
@@ -53,7 +53,7 @@ async def test_unreadable_inside_basic(endpoint: Endpoint, header: str) -> None:
 
 
 async def test_policy_forbids_any_token_ttl_under_10_s(ring: Ring) -> None:
-    scopes = {"api:read": CataloguedScope(audiences=None, destructive=False, max_ttl_s=9, unmet=None)}
+    scopes = {"api:read": CataloguedScope(name="reads", audiences=None, destructive=False, max_ttl_s=9, unmet=None)}
     endpoint = Endpoint(ring, scopes=scopes)
     reply = await endpoint.grant(scope="api:read")
     assert (reply.error, endpoint.cause()) == ((400, "unauthorized_client"), "lifetime_too_short")

@@ -23,7 +23,7 @@ async def test_only_when_openid_was_granted(endpoint: Endpoint) -> None:
 
 
 async def test_never_by_default(endpoint: Endpoint) -> None:
-    assert "openid" in endpoint.account(endpoint.client_id).grant.scopes
+    assert "openid" in endpoint.account(endpoint.client_id).resource.spec["scopes"]
     reply = await endpoint.grant()
     assert "openid" not in reply.body["scope"].split()
     assert "id_token" not in reply.body

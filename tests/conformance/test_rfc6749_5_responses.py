@@ -70,7 +70,7 @@ STATUS = {
     "unsupported_grant_type": {400},
     "invalid_scope": {400},
     "invalid_target": {400},
-    "temporarily_unavailable": {503},
+    "temporarily_unavailable": {429, 503},
 }
 
 

@@ -11,10 +11,11 @@ import pytest
 from joserfc import jwk
 from joserfc import jwt as joserfc_jwt
 
-from issuer.policy import Allowed, Grant
+from issuer.policy.decide import Allowed
 from issuer.signing.signer import ALGORITHMS, Signer, generate_key
 from issuer.signing.ticket import TokenIdentity, prepare_access_token, prepare_id_token
 from tests.conformance.endpoint import API, ISSUER, NOW, Endpoint
+from tests.governance import builders
 
 VECTORS = Path(__file__).parents[1] / "vectors"
 ISSUED_AT = int(NOW.timestamp())
@@ -44,20 +45,18 @@ def golden_signer(golden: dict[str, Any]) -> Signer:
 
 def golden_allowed(golden: dict[str, Any]) -> Allowed:
     given = golden["allowed"]
-    grant = Grant(
+    grant = builders.grant(
         uid=given["uid"],
         client_id=f"sa-{given['uid']}",
         namespace="payments",
         name="payment-service",
-        type="service",
         scopes=("api:payments", "openid"),
         default_scopes=None,
         audiences=(given["audience"],),
         ttl_s=300,
-        expires_at=None,
         claims=given["claims"],
     )
-    return Allowed(grant, ("api:payments", "openid"), given["audience"], 300, "accessTokenTTL")
+    return builders.allowed(grant, ("api:payments", "openid"), given["audience"], 300)
 
 
 @pytest.mark.parametrize(
@@ -151,7 +150,7 @@ async def test_2_2_exactly_these_claims(endpoint: Endpoint) -> None:
         "scope": "api:read",
         "auth.nauthera.io": {
             "namespace": "payments",
-            "serviceaccount": {"name": "api", "uid": account.grant.uid},
+            "serviceaccount": {"name": "api", "uid": str(account.resource.uid)},
             "type": "service",
             "credential": "secret/1",
         },

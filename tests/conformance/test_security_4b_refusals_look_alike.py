@@ -12,6 +12,7 @@ import pytest
 from issuer import credentials
 from issuer.credentials import MAX_KEPT_VERSIONS
 from issuer.model.resource import client_id_of
+from issuer.snapshot import Account
 from tests.conformance.endpoint import PEPPERS, SECRET, Endpoint, Reply, Ring, basic, raw_basic
 
 UNKNOWN = "sa-00000000-0000-4000-8000-000000000000"
@@ -51,8 +52,9 @@ async def test_every_cause_gives_the_same_status_headers_and_body(ring: Ring, ca
 async def test_a_retired_secret_looks_like_a_wrong_one(endpoint: Endpoint) -> None:
     uid = next(iter(endpoint.accounts))
     account = endpoint.accounts[uid]
-    retired = replace(account.secrets[0], accepted_until=endpoint.now.timestamp())
-    endpoint.accounts[uid] = replace(account, secrets=(retired,))
+    version, pepper_id, stored = account.stored_secrets[0]
+    retired = replace(version, retires_at=endpoint.now)
+    endpoint.accounts[uid] = Account(account.resource, ((retired, pepper_id, stored),))
     reply = await endpoint.grant()
     assert (reply.error, endpoint.cause()) == ((401, "invalid_client"), "secret_retired")
     assert reply == await endpoint.ask(authorization=basic(endpoint.client_id, "wrong"))
@@ -136,7 +138,7 @@ async def test_as_many_hmacs_for_each_pepper_for_strangers_and_accounts_alike(en
 @pytest.mark.parametrize("writing", ["raw", "hex", "base64"])
 async def test_what_is_stored_is_not_the_secret(endpoint: Endpoint, writing: str) -> None:
     """django-oauth-toolkit #1077."""
-    stored = endpoint.account(endpoint.client_id).secrets[0].hmac
+    stored = endpoint.account(endpoint.client_id).stored_secrets[0][2]
     secret = {"raw": stored, "hex": stored.hex().encode(), "base64": b64encode(stored)}[writing]
     percent_encoded = "".join(f"%{byte:02x}" for byte in secret)
     reply = await endpoint.ask(authorization=raw_basic(f"{endpoint.client_id}:{percent_encoded}".encode()))

@@ -4,9 +4,9 @@ import pytest
 
 from issuer.model.claims import AUTHORIZATION_CLAIMS, RESERVED_CLAIMS
 from issuer.model.faults import Fault
-from issuer.policy import Allowed, Grant
 from issuer.signing.ticket import TokenIdentity, prepare_access_token, prepare_id_token
 from tests.conformance.endpoint import Endpoint
+from tests.governance import builders
 
 NAMED_BY_THE_DESIGN = {
     *("iss", "sub", "aud", "exp", "nbf", "iat", "jti", "client_id", "scope", "cnf", "act", "may_act", "auth_time"),
@@ -39,15 +39,13 @@ SET_BY_THE_ISSUER = ["iss", "sub", "aud", "exp", "iat", "jti", "client_id", "sco
 
 @pytest.mark.parametrize("name", SET_BY_THE_ISSUER)
 def test_even_if_stored_state_says_otherwise_the_issuers_claims_are_the_issuers(name: str) -> None:
-    grant = Grant("u", "sa-u", "payments", "api", "service", ("a",), None, ("https://a",), None, None, {name: "evil"})
-    allowed = Allowed(grant, ("a",), "https://a", 600, "server default")
+    allowed = builders.allowed(builders.grant(claims={name: "evil"}), ("a",), "https://a", 600)
     identity = TokenIdentity("https://issuer.example", "j", 0, "secret/1")
     assert prepare_access_token(allowed, identity).redeem()[name] != "evil"
     assert "evil" not in prepare_id_token(allowed, identity).redeem().values()
 
 
 def test_static_claims_do_not_reach_the_id_token() -> None:
-    grant = Grant("u", "sa-u", "payments", "api", "service", ("a",), None, ("https://a",), None, None, {"env": "prod"})
-    allowed = Allowed(grant, ("a",), "https://a", 600, "server default")
+    allowed = builders.allowed(builders.grant(claims={"env": "prod"}), ("a",), "https://a", 600)
     claims = prepare_id_token(allowed, TokenIdentity("https://issuer.example", "j", 0, "secret/1")).redeem()
     assert set(claims) == {"iss", "sub", "aud", "exp", "iat", "jti"}

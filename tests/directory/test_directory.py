@@ -1,14 +1,15 @@
 """Accounts in memory: bounded, read once, never older than the last invalidation."""
 
 import asyncio
+from dataclasses import replace
 from uuid import UUID, uuid4
 
 import pytest
 
 from issuer.directory import REREAD_INTERVAL_S, Directory
 from issuer.model.resource import client_id_of
-from issuer.policy import Grant
 from issuer.snapshot import Account
+from tests.governance import builders
 
 
 class Database:
@@ -40,9 +41,7 @@ class Database:
 
 
 def account(uid: UUID, disabled: bool) -> Account:
-    grant = Grant.__new__(Grant)
-    object.__setattr__(grant, "uid", str(uid))
-    return Account(grant, frozenset(), disabled, terminating=False, secrets=())
+    return Account(replace(builders.account(disabled=disabled), uid=uid), ())
 
 
 @pytest.fixture
@@ -161,7 +160,7 @@ async def test_what_was_invalidated_while_it_was_read_is_read_again(directory: D
     database.gate.set()
     found = await reading
     assert found is not None
-    assert found.disabled
+    assert found.resource.spec["disabled"]
     assert database.reads == [uid, uid]
     assert await directory.account(client_id) is found
 
@@ -210,7 +209,7 @@ async def test_whoever_asks_after_an_invalidation_never_gets_what_was_read_befor
     late = await asyncio.create_task(invalidate_and_ask())
     await early
     assert late is not None
-    assert late.disabled
+    assert late.resource.spec["disabled"]
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known", "unknown"])

@@ -10,49 +10,28 @@ import pytest
 from issuer.failures import Failure
 from issuer.model.kinds import SCOPE, SERVICE_ACCOUNT, parse_manifest
 from issuer.model.resource import Resource
-from issuer.policy import (
-    Allowed,
-    Catalogue,
-    CataloguedScope,
-    Decision,
-    Denied,
-    Grant,
-    Limits,
-    Withheld,
-    compile_grant,
-    compile_scope,
-    decide,
-)
+from issuer.policy.catalogue import Catalogue, CataloguedScope, Limits, compile_scope
+from issuer.policy.decide import Allowed, Decision, Denied, Withheld, decide
+from issuer.policy.grant import Grant, compile_grant
 from issuer.protocol.authentication import METHODS
 from issuer.protocol.grants import TokenAsk
+from tests.governance.builders import BASIC, grant, ungoverned
 
 NOW = 1_772_366_400.0
 LIMITS = Limits(default_audience="https://issuer.example", default_ttl_s=600, max_ttl_s=86_400)
 ADMIN = "urn:issuer:admin"
-GRANT = Grant(
-    uid="u",
-    client_id="sa-u",
-    namespace="payments",
-    name="api",
-    type="service",
-    scopes=("a", "b", "c"),
-    default_scopes=None,
-    audiences=("https://a", "https://b"),
-    ttl_s=None,
-    expires_at=None,
-    claims={},
-)
-FREE = CataloguedScope(audiences=None, destructive=False, max_ttl_s=None, unmet=None)
+GRANT = grant(scopes=("a", "b", "c"), audiences=("https://a", "https://b"))
+FREE = CataloguedScope(name="entry", audiences=None, destructive=False, max_ttl_s=None, unmet=None)
 ANYTHING = TokenAsk(None, None)
 
 
 def decided(
-    grant: Grant = GRANT,
+    of: Grant = GRANT,
     ask: TokenAsk = ANYTHING,
     scopes: dict[str, CataloguedScope] | None = None,
     limits: Limits = LIMITS,
 ) -> Decision:
-    return decide(grant, ask, Catalogue(limits, scopes or {}), NOW)
+    return decide(ungoverned(of, limits), ask, BASIC, Catalogue(limits, scopes or {}), NOW)
 
 
 def allowed(*args: Any, **kwargs: Any) -> Allowed:
@@ -82,30 +61,30 @@ LIFETIMES: dict[str, tuple[Grant, dict[str, CataloguedScope], int, str]] = {
     "the account's own": (grant_of(300), {}, 300, "accessTokenTTL"),
     "else the server's default": (grant_of(), {}, 600, "server default"),
     "never above the server's maximum": (grant_of(90_000), {}, 86_400, "server maximum"),
-    "a scope's maximum": (grant_of(300), limited(60), 60, "Scope a maxAccessTokenTTL"),
-    "a scope's maximum binds the default too": (grant_of(), limited(60), 60, "Scope a maxAccessTokenTTL"),
+    "a scope's maximum": (grant_of(300), limited(60), 60, "Scope/entry maxAccessTokenTTL"),
+    "a scope's maximum binds the default too": (grant_of(), limited(60), 60, "Scope/entry maxAccessTokenTTL"),
     "a scope's maximum above is no extension": (grant_of(300), limited(900), 300, "accessTokenTTL"),
     "a scope's maximum that is equal does not bind": (grant_of(300), limited(300), 300, "accessTokenTTL"),
     "what is left until expiresAt": (grant_of(300, 100), {}, 100, "expiresAt"),
     "a fraction of a second is not rounded up": (grant_of(300, 100.9), {}, 100, "expiresAt"),
-    "expiresAt and scope: the smaller": (grant_of(300, 100), limited(50), 50, "Scope a maxAccessTokenTTL"),
+    "expiresAt and scope: the smaller": (grant_of(300, 100), limited(50), 50, "Scope/entry maxAccessTokenTTL"),
     "expiresAt far away does not bind": (grant_of(300, 10_000), {}, 300, "accessTokenTTL"),
     "exactly 10 s are enough": (grant_of(300, 10), {}, 10, "expiresAt"),
 }
 
 
-@pytest.mark.parametrize(("grant", "scopes", "ttl_s", "bound_by"), LIFETIMES.values(), ids=LIFETIMES.keys())
+@pytest.mark.parametrize(("of", "scopes", "ttl_s", "bound_by"), LIFETIMES.values(), ids=LIFETIMES.keys())
 def test_ttl_is_the_least_of_all_that_bound_it_and_says_which(
-    grant: Grant, scopes: dict[str, CataloguedScope], ttl_s: int, bound_by: str
+    of: Grant, scopes: dict[str, CataloguedScope], ttl_s: int, bound_by: str
 ) -> None:
-    decision = allowed(grant, scopes=scopes)
-    assert (decision.ttl_s, decision.ttl_bound_by) == (ttl_s, bound_by)
+    decision = allowed(of, scopes=scopes)
+    assert (decision.ttl_s, decision.ttl_why) == (ttl_s, bound_by)
 
 
 def test_the_smallest_maximum_of_several_scopes_binds() -> None:
     scopes = {name: replace(FREE, max_ttl_s=seconds) for name, seconds in (("a", 90), ("b", 30), ("c", 60))}
     decision = allowed(scopes=scopes)
-    assert (decision.ttl_s, decision.ttl_bound_by) == (30, "Scope b maxAccessTokenTTL")
+    assert (decision.ttl_s, decision.ttl_why) == (30, "Scope/entry maxAccessTokenTTL")
 
 
 def test_only_scopes_that_are_granted_bound_the_lifetime() -> None:
@@ -114,7 +93,7 @@ def test_only_scopes_that_are_granted_bound_the_lifetime() -> None:
 
 def test_a_default_above_the_servers_maximum_is_clamped() -> None:
     decision = allowed(limits=replace(LIMITS, default_ttl_s=600, max_ttl_s=120))
-    assert (decision.ttl_s, decision.ttl_bound_by) == (120, "server maximum")
+    assert (decision.ttl_s, decision.ttl_why) == (120, "server maximum")
 
 
 @pytest.mark.parametrize("left_s", [9.999, 1, 0, -5])
@@ -126,7 +105,7 @@ def test_less_than_10_s_left_is_refused(left_s: float) -> None:
 def test_a_maximum_below_10_s_is_refused_and_named() -> None:
     refused = denied(scopes=limited(9))
     assert refused.failure is Failure.LIFETIME_TOO_SHORT
-    assert refused.why == "Scope a maxAccessTokenTTL leaves 9 s"
+    assert refused.why == "Scope/entry maxAccessTokenTTL leaves 9 s"
 
 
 # --- scopes -----------------------------------------------------------------------------------------------------------
@@ -153,8 +132,8 @@ def test_never_by_default(scope: str, catalogue: dict[str, CataloguedScope]) -> 
 @pytest.mark.parametrize("scope", ["openid", "wipe"])
 def test_what_is_not_given_by_default_is_given_when_asked_for(scope: str) -> None:
     catalogue = {"wipe": replace(FREE, destructive=True)}
-    grant = replace(GRANT, scopes=("a", scope))
-    assert allowed(grant, TokenAsk((scope,), None), catalogue).scopes == (scope,)
+    held = replace(GRANT, scopes=("a", scope))
+    assert allowed(held, TokenAsk((scope,), None), catalogue).scopes == (scope,)
 
 
 def test_default_scopes_are_granted_when_none_is_asked_for() -> None:
@@ -166,8 +145,8 @@ def test_default_scopes_do_not_limit_what_may_be_asked_for() -> None:
 
 
 def test_default_scopes_may_name_what_is_never_a_default_by_itself() -> None:
-    grant = replace(GRANT, scopes=("a", "openid"), default_scopes=("openid",))
-    assert allowed(grant).scopes == ("openid",)
+    held = replace(GRANT, scopes=("a", "openid"), default_scopes=("openid",))
+    assert allowed(held).scopes == ("openid",)
 
 
 def test_empty_default_scopes_grant_nothing() -> None:
@@ -198,13 +177,13 @@ WITHHELD: dict[str, tuple[CataloguedScope, str]] = {
 @pytest.mark.parametrize(("entry", "why"), WITHHELD.values(), ids=WITHHELD.keys())
 def test_a_scope_it_holds_but_the_catalogue_withholds_is_left_out(entry: CataloguedScope, why: str) -> None:
     decision = allowed(ask=TokenAsk(("a", "b"), None), scopes={"a": entry})
-    assert (decision.scopes, decision.withheld) == (("b",), (Withheld("a", "Scope a", why),))
+    assert (decision.scopes, decision.withheld) == (("b",), (Withheld("a", f"Scope/entry {why}"),))
 
 
 @pytest.mark.parametrize(("entry", "why"), WITHHELD.values(), ids=WITHHELD.keys())
 def test_nothing_left_is_refused_with_the_reason(entry: CataloguedScope, why: str) -> None:
     refused = denied(ask=TokenAsk(("a",), None), scopes={"a": entry})
-    assert (refused.failure, refused.withheld) == (Failure.SCOPE_WITHHELD, (Withheld("a", "Scope a", why),))
+    assert (refused.failure, refused.withheld) == (Failure.SCOPE_WITHHELD, (Withheld("a", f"Scope/entry {why}"),))
 
 
 def test_a_catalogued_scope_is_granted_for_its_audiences() -> None:
@@ -233,9 +212,9 @@ def test_any_audience_of_the_account_may_be_asked_for() -> None:
 
 
 def test_an_account_without_audiences_has_the_servers_default_and_no_other() -> None:
-    grant = replace(GRANT, audiences=())
-    assert allowed(grant).audience == "https://issuer.example"
-    assert denied(grant, TokenAsk(None, "https://a")).failure is Failure.TARGET_NOT_HELD
+    held = replace(GRANT, audiences=())
+    assert allowed(held).audience == "https://issuer.example"
+    assert denied(held, TokenAsk(None, "https://a")).failure is Failure.TARGET_NOT_HELD
 
 
 @pytest.mark.parametrize("target", ["https://c", "https://a/", "HTTPS://A", "https://issuer.example", ""])
@@ -272,12 +251,12 @@ def test_the_admin_audience_as_the_servers_default_opens_nothing() -> None:
 
 @pytest.mark.parametrize("scope", ["issuer:admin", "issuer:admin:read", "issuer:", "issuer:anything"])
 def test_issuer_scopes_work_nowhere_else_even_if_stored_state_says_otherwise(scope: str) -> None:
-    grant = replace(GRANT, scopes=("a", scope))
-    decision = allowed(grant, TokenAsk(("a", scope), None))
+    held = replace(GRANT, scopes=("a", scope))
+    decision = allowed(held, TokenAsk(("a", scope), None))
     assert decision.scopes == ("a",)
     assert [each.scope for each in decision.withheld] == [scope]
-    assert denied(grant, TokenAsk((scope,), None)).failure is Failure.SCOPE_WITHHELD
-    assert allowed(grant).scopes == ("a",), "nor by default"
+    assert denied(held, TokenAsk((scope,), None)).failure is Failure.SCOPE_WITHHELD
+    assert allowed(held).scopes == ("a",), "nor by default"
 
 
 # --- stored documents -------------------------------------------------------------------------------------------------
@@ -293,14 +272,14 @@ def account(**spec: Any) -> Resource:
 
 def test_a_grant_is_the_accounts_spec_with_its_effective_defaults() -> None:
     """CVE-2026-18570: an omitted field is checked with its effective default."""
-    grant = compile_grant(account())
-    assert (grant.type, grant.ttl_s, grant.expires_at, grant.default_scopes) == ("service", None, None, None)
-    assert (grant.scopes, grant.audiences, dict(grant.claims)) == (("a", "b"), (), {})
-    assert grant.client_id == f"sa-{grant.uid}"
+    held = compile_grant(account())
+    assert (held.type, held.ttl_s, held.expires_at, held.default_scopes) == ("service", None, None, None)
+    assert (held.scopes, held.audiences, dict(held.claims)) == (("a", "b"), (), {})
+    assert held.client_id == f"sa-{held.uid}"
 
 
 def test_a_grant_reads_every_field() -> None:
-    grant = compile_grant(
+    held = compile_grant(
         account(
             type="agent",
             defaultScopes=["b"],
@@ -310,9 +289,9 @@ def test_a_grant_reads_every_field() -> None:
             claims={"env": "prod"},
         )
     )
-    assert (grant.type, grant.default_scopes, grant.audiences) == ("agent", ("b",), ("https://a",))
-    assert (grant.ttl_s, dict(grant.claims)) == (5400, {"env": "prod"})
-    assert grant.expires_at == datetime(2026, 3, 1, 11, tzinfo=UTC).timestamp()
+    assert (held.type, held.default_scopes, held.audiences) == ("agent", ("b",), ("https://a",))
+    assert (held.ttl_s, dict(held.claims)) == (5400, {"env": "prod"})
+    assert held.expires_at == datetime(2026, 3, 1, 11, tzinfo=UTC).timestamp()
 
 
 def test_default_scopes_never_reach_beyond_scopes_even_if_stored_state_says_otherwise() -> None:
@@ -324,7 +303,7 @@ def test_default_scopes_never_reach_beyond_scopes_even_if_stored_state_says_othe
 
 def scope_spec(**spec: Any) -> CataloguedScope:
     document = {"metadata": {"name": "a"}, "spec": {"scope": "a", **spec}}
-    return compile_scope(parse_manifest(SCOPE, document, namespace="", name=None, methods=frozenset()).spec)
+    return compile_scope("entry", parse_manifest(SCOPE, document, namespace="", name=None, methods=frozenset()).spec)
 
 
 COMPILED: dict[str, tuple[dict[str, Any], CataloguedScope]] = {

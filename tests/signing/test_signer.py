@@ -4,9 +4,9 @@ import pytest
 from joserfc.errors import InvalidKeyTypeError
 from joserfc.jwk import ECKey, OKPKey, RSAKey
 
-from issuer.policy import Allowed, Grant
 from issuer.signing.signer import ALGORITHMS, GeneratedKey, Signer, generate_key
 from issuer.signing.ticket import TokenIdentity, prepare_access_token
+from tests.governance.builders import allowed, grant
 
 every_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
@@ -91,8 +91,7 @@ def test_segments_are_base64url_without_padding(generated: dict[str, GeneratedKe
     signer = Signer(key.kid, algorithm, key.private_pem)
     alphabet = set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_.")
     for length in range(20):
-        grant = Grant("u", "s" * length, "n", "a", "service", ("a",), None, (), None, None, {"x": "ÿ?>" * length})
-        allowed = Allowed(grant, ("a",), "https://a", 600, "server default")
-        token = signer.sign(prepare_access_token(allowed, TokenIdentity("https://i", "j", 0, "secret/1")))
+        decision = allowed(grant(client_id="s" * length, claims={"x": "ÿ?>" * length}), ("a",), "https://a", 600)
+        token = signer.sign(prepare_access_token(decision, TokenIdentity("https://i", "j", 0, "secret/1")))
         assert set(token) <= alphabet
         assert token.count(".") == 2

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from issuer.failures import Failure
-from issuer.policy import Allowed, Denied, Grant
+from issuer.policy.decide import Denied
 from issuer.signing.signer import Signer, generate_key
 from issuer.signing.ticket import (
     Ticket,
@@ -14,9 +14,9 @@ from issuer.signing.ticket import (
     prepare_access_token,
     prepare_id_token,
 )
+from tests.governance.builders import allowed, grant
 
-GRANT = Grant("u", "sa-u", "payments", "api", "service", ("a",), None, ("https://a",), None, None, {})
-ALLOWED = Allowed(GRANT, ("a",), "https://a", 600, "server default")
+ALLOWED = allowed(grant(), ("a",), "https://a", 600)
 IDENTITY = TokenIdentity("https://issuer.example", "jti", 1_000, "secret/1")
 
 prepared = pytest.mark.parametrize("prepare", [prepare_access_token, prepare_id_token])

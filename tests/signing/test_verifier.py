@@ -10,10 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from issuer.policy import Allowed, Grant
+from issuer.policy.decide import Allowed
 from issuer.signing.signer import ALGORITHMS, GeneratedKey, Signer, generate_key
 from issuer.signing.ticket import TokenIdentity, prepare_access_token, prepare_id_token
 from issuer.signing.verifier import LEEWAY_S, MAX_TOKEN_CHARACTERS, TokenRejected, verify_access_token
+from tests.governance import builders
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "urn:issuer:admin"
@@ -22,11 +23,11 @@ TTL = 600
 KEYS = {algorithm: generate_key(algorithm) for algorithm in ALGORITHMS}
 PUBLISHED = {key.kid: key.public_jwk for key in KEYS.values()}
 ES256 = KEYS["ES256"]
-GRANT = Grant("u", "sa-u", "issuer-system", "admin", "service", ("issuer:admin",), None, (AUDIENCE,), None, None, {})
+GRANT = builders.grant(namespace="issuer-system", scopes=("issuer:admin",), audiences=(AUDIENCE,))
 
 
 def allowed(audience: str = AUDIENCE) -> Allowed:
-    return Allowed(GRANT, ("issuer:admin",), audience, TTL, "server default")
+    return builders.allowed(GRANT, ("issuer:admin",), audience, TTL)
 
 
 def token(key: GeneratedKey = ES256, algorithm: str = "ES256", issuer: str = ISSUER, audience: str = AUDIENCE) -> str:
@@ -53,7 +54,7 @@ def signed(header: Mapping[str, Any] = HEADER, claims: Any = CLAIMS, key: Genera
     message = f"{b64(json.dumps(header))}.{b64(payload)}"
     algorithm = next(name for name, each in KEYS.items() if each.kid == key.kid) if key in KEYS.values() else "ES256"
     signer = Signer(key.kid, algorithm, key.private_pem)
-    return f"{message}.{b64(signer._algorithm.sign(message.encode(), signer._key))}"
+    return f"{message}.{b64(signer._sign(message.encode()))}"
 
 
 def test_the_cases_below_start_from_a_good_token() -> None:

@@ -184,7 +184,7 @@ class TestTrouble:
         await world.issuer.reloader.catch_up()
         snapshot = world.issuer.reloader.snapshot()
         assert snapshot is not None
-        assert "x" in snapshot.catalogue.scopes
+        assert "x" in snapshot.governance.catalogue.scopes
 
     async def test_a_wrong_master_key_is_an_error_that_says_what_to_do(
         self, databases: Databases, database_url: str

@@ -36,7 +36,9 @@ def _read_basic(request: TokenRequest) -> Presented:
 
 def _form_decoded(encoded: bytes) -> str:
     try:
-        text = unquote_to_bytes(encoded.replace(b"+", b" ")).decode("utf-8")
+        if b"%" in encoded or b"+" in encoded:
+            encoded = unquote_to_bytes(encoded.replace(b"+", b" "))
+        text = encoded.decode("utf-8")
     except UnicodeDecodeError:
         raise Refusal(Failure.CREDENTIAL_MALFORMED, "not UTF-8") from None
     if "\0" in text:

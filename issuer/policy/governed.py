@@ -1,0 +1,213 @@
+"""An account under every policy that reaches it: merged once, used by all its requests until a policy changes.
+
+Each part remembers the policies that brought it about: `decide` needs only the result, `reasons` needs both.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TypeAlias
+
+from issuer.model.resource import Resource
+from issuer.policy.catalogue import Catalogue
+from issuer.policy.ceilings import Ceiling, Policies
+from issuer.policy.grant import Grant, Rotation, compile_grant
+
+
+@dataclass(frozen=True, slots=True)
+class Because:
+    """One policy and the field of it that has the effect."""
+
+    policy: str
+    field: str
+
+
+Becauses: TypeAlias = tuple[Because, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """A number, what set it in a word, and the policies among it."""
+
+    value: int
+    why: str
+    by: Becauses = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Governed:
+    """What is left of a grant. Mappings name what is withheld, and by whom; what they do not name is not.
+
+    `ttl_s` is before scopes and `expiresAt` have their say. `demands`: sender constraints. `missing`: required claims that
+    the account has no value for; with one of them there is no token.
+    """
+
+    grant: Grant
+    reaching: tuple[Ceiling, ...]
+    scopes: Mapping[str, Becauses]
+    audiences: Mapping[str, Becauses]
+    methods: Mapping[str, Becauses]
+    claims: Mapping[str, str]
+    withheld_claims: Mapping[str, Becauses]
+    mapped_claims: Mapping[str, Becauses]
+    missing: Mapping[str, Becauses]
+    demands: Mapping[str, Becauses]
+    ttl: Bound
+    rate: Bound | None
+    rotation: Rotation
+
+
+def govern(account: Resource, policies: Policies, catalogue: Catalogue) -> Governed:
+    """The account, governed. Every ceiling is applied to the account's merged, current state (CVE-2026-18573)."""
+    grant = compile_grant(account)
+    reaching = policies.reaching(account)
+    held = grant.audiences or (catalogue.limits.default_audience,)
+    withheld_claims = _withheld(grant.claims, reaching, _claim_field)
+    claims, mapped, missing = _merge_claims(account, grant, reaching, withheld_claims)
+    return Governed(
+        grant=grant,
+        reaching=reaching,
+        scopes=_withheld(grant.scopes, reaching, lambda each, scope: _scope_field(each, scope, catalogue)),
+        audiences=_withheld(
+            held,
+            reaching,
+            lambda each, audience: (
+                "audiences.allowed" if each.audiences is not None and audience not in each.audiences else None
+            ),
+        ),
+        methods=_withheld(
+            grant.methods,
+            reaching,
+            lambda each, method: (
+                "clientAuthentication.allowedMethods"
+                if each.methods is not None and method not in each.methods
+                else None
+            ),
+        ),
+        claims=MappingProxyType(claims),
+        withheld_claims=withheld_claims,
+        mapped_claims=MappingProxyType(mapped),
+        missing=MappingProxyType(missing),
+        demands=_demands(reaching),
+        ttl=_ttl(grant, reaching, catalogue),
+        rate=_rate(grant, reaching),
+        rotation=_rotation(grant.rotation, reaching),
+    )
+
+
+def _withheld(
+    values: Iterable[str], reaching: tuple[Ceiling, ...], field_of: Callable[[Ceiling, str], str | None]
+) -> Mapping[str, Becauses]:
+    """The values some policy withholds, each with every policy that does."""
+    found = {
+        value: tuple(Because(each.ref, field) for each in reaching if (field := field_of(each, value)) is not None)
+        for value in values
+    }
+    return MappingProxyType({value: because for value, because in found.items() if because})
+
+
+def _scope_field(ceiling: Ceiling, scope: str, catalogue: Catalogue) -> str | None:
+    found = ceiling.scopes.withholds(scope)
+    if found is not None:
+        return f"scopes.{found}"
+    if ceiling.require_registered_scopes and not catalogue.registers(scope):
+        return "requireRegisteredScopes"
+    return None
+
+
+def _claim_field(ceiling: Ceiling, claim: str) -> str | None:
+    found = ceiling.claims.withholds(claim)
+    return f"claims.{found}" if found is not None else None
+
+
+def _merge_claims(
+    account: Resource, grant: Grant, reaching: tuple[Ceiling, ...], withheld: Mapping[str, Becauses]
+) -> tuple[dict[str, str], dict[str, Becauses], dict[str, Becauses]]:
+    """Later wins: cluster-wide mappings by policy name, the namespace's by policy name, the account's own claims."""
+    claims: dict[str, str] = {}
+    mapped: dict[str, Becauses] = {}
+    missing: dict[str, Becauses] = {}
+    for ceiling in reaching:
+        for mapping in ceiling.mappings:
+            because = Because(ceiling.ref, f"claimMappings[{mapping.claim}]")
+            value = mapping.read(account)
+            if value is not None:
+                same = claims.get(mapping.claim) == value
+                mapped[mapping.claim] = (*mapped.get(mapping.claim, ()), because) if same else (because,)
+                claims[mapping.claim] = value
+            elif mapping.required:
+                missing[mapping.claim] = (*missing.get(mapping.claim, ()), because)
+    for claim, value in grant.claims.items():
+        if claim not in withheld:
+            claims[claim] = value
+            mapped.pop(claim, None)
+    return claims, mapped, {claim: because for claim, because in missing.items() if claim not in claims}
+
+
+def _demands(reaching: tuple[Ceiling, ...]) -> Mapping[str, Becauses]:
+    """Sender constraints add up: `dpop` and `mtls` together want both."""
+    wanted = sorted({each.sender_constraint for each in reaching} - {"none"})
+    return MappingProxyType(
+        {
+            constraint: tuple(
+                Because(each.ref, "senderConstraint") for each in reaching if each.sender_constraint == constraint
+            )
+            for constraint in wanted
+        }
+    )
+
+
+def _ttl(grant: Grant, reaching: tuple[Ceiling, ...], catalogue: Catalogue) -> Bound:
+    """The account's own, else the default of the nearest level that has one; then the least maximum."""
+    ttl = Bound(grant.ttl_s, "accessTokenTTL") if grant.ttl_s is not None else _default_ttl(reaching, catalogue)
+    field = "tokenSettings.maxAccessTokenTTL"
+    least = _least(((each.max_ttl_s, Because(each.ref, field)) for each in reaching), ttl.value)
+    ttl = least or ttl
+    maximum = catalogue.limits.max_ttl_s
+    return Bound(maximum, "server maximum") if maximum < ttl.value else ttl
+
+
+def _default_ttl(reaching: tuple[Ceiling, ...], catalogue: Catalogue) -> Bound:
+    field = "tokenSettings.defaultAccessTokenTTL"
+    for nearest in (True, False):
+        level = [each for each in reaching if bool(each.namespace) is nearest and each.default_ttl_s is not None]
+        if level:
+            found = _least(((each.default_ttl_s, Because(each.ref, field)) for each in level), None)
+            if found is not None:
+                return found
+    return Bound(catalogue.limits.default_ttl_s, "server default")
+
+
+def _rate(grant: Grant, reaching: tuple[Ceiling, ...]) -> Bound | None:
+    own = grant.max_tokens_per_minute
+    field = "tokenSettings.maxTokensPerMinute"
+    least = _least(((each.max_tokens_per_minute, Because(each.ref, field)) for each in reaching), own)
+    return least or (Bound(own, "maxTokensPerMinute") if own is not None else None)
+
+
+def _least(candidates: Iterable[tuple[int | None, Because]], below: int | None) -> Bound | None:
+    """The least value under `below` and everyone who says it; None when nothing is under it."""
+    given = [(value, because) for value, because in candidates if value is not None]
+    value = min((each for each, _ in given if below is None or each < below), default=None)
+    return (
+        Bound(value, "policy", tuple(because for each, because in given if each == value))
+        if value is not None
+        else None
+    )
+
+
+def _rotation(own: Rotation, reaching: tuple[Ceiling, ...]) -> Rotation:
+    def least(*values: int | None) -> int | None:
+        return min((value for value in values if value is not None), default=None)
+
+    interval = least(own.interval_days, *(each.max_interval_days for each in reaching)) or own.interval_days
+    max_grace = least(*(each.max_grace_period_hours for each in reaching))
+    grace = least(own.grace_period_hours, max_grace) or 0
+    return Rotation(
+        enabled=own.enabled or any(each.rotation_required for each in reaching),
+        interval_days=interval,
+        # Grace stays shorter than the interval, whatever was clamped to what.
+        grace_period_hours=min(grace, interval * 24 - 1),
+        max_grace_period_hours=max_grace,
+        max_hold_hours=least(*(each.max_hold_hours for each in reaching)),
+    )
