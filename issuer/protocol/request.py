@@ -6,7 +6,7 @@ the URL, where logs and proxies keep it (section 2.3.1; spring AS #1378, opencrv
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from urllib.parse import parse_qsl
+from urllib.parse import unquote_plus
 
 from issuer.failures import Failure, Refusal
 
@@ -67,14 +67,20 @@ def parse_token_request(wire: WireRequest) -> TokenRequest:
 
 
 def _pairs(body: bytes) -> list[tuple[str, str]]:
+    """Names and values in order, those without a value left out.
+
+    What `urllib.parse.parse_qsl` gives (a test holds the two together), without decoding what is not encoded: on the hot path.
+    """
+    if body.count(b"&") >= MAX_PARAMETERS:
+        raise Refusal(Failure.TOO_MANY_PARAMETERS)
+    pairs = []
     try:
-        text = body.decode("utf-8")
-        if "%" not in text and "+" not in text and text.count("&") < MAX_PARAMETERS:
-            # The common request, nothing encoded: the same answer as below in half the time.
-            split = (part.partition("=") for part in text.split("&"))
-            return [(name, value) for name, _, value in split if value]
-        return parse_qsl(text, encoding="utf-8", errors="strict", max_num_fields=MAX_PARAMETERS)
+        for part in body.decode("utf-8").split("&"):
+            name, _, value = part.partition("=")
+            if value and ("%" in part or "+" in part):
+                name, value = unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
+            if value:
+                pairs.append((name, value))
     except UnicodeDecodeError:
         raise Refusal(Failure.PARAMETER_ENCODING, "not UTF-8") from None
-    except ValueError:
-        raise Refusal(Failure.TOO_MANY_PARAMETERS) from None
+    return pairs

@@ -54,7 +54,7 @@ def main() -> int:
 
     for name in [name for name in os.environ if name.startswith("ISSUER_") and name != "ISSUER_TEST_DATABASE_URL"]:
         del os.environ[name]  # an exported dev.env must not decide what is measured
-    console = Console()
+    console = Console(width=max(110, Console().width))
     wanted = {name: each for name, each in BENCHMARKS.items() if name in (asked.names or BENCHMARKS)}
     rows: list[Row] = []
     skipped = []

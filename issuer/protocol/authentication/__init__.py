@@ -14,7 +14,7 @@ from issuer.protocol.request import TokenRequest
 METHODS: Mapping[str, Method] = {method.name: method for method in client_secret.METHODS}
 
 # How a method without a row is presented: seen, so that two mechanisms are never mistaken for one.
-_ASSERTION_PARAMETERS = ("client_assertion", "client_assertion_type")
+_ASSERTION_PARAMETERS = frozenset({"client_assertion", "client_assertion_type"})
 
 
 def read_credential(request: TokenRequest) -> Presented:
@@ -24,10 +24,8 @@ def read_credential(request: TokenRequest) -> Presented:
     (a `client_id` alone proves nothing: dex #1629), for an unreadable one, and for one this server has no row for.
     """
     found = [method for method in METHODS.values() if method.is_presented(request)]
-    assertion = any(name in request.parameters for name in _ASSERTION_PARAMETERS)
-    foreign_scheme = request.authorization is not None and not any(
-        method.name == client_secret.BASIC for method in found
-    )
+    assertion = not _ASSERTION_PARAMETERS.isdisjoint(request.parameters)
+    foreign_scheme = request.authorization is not None and client_secret.BASIC not in [method.name for method in found]
     if len(found) + assertion + foreign_scheme > 1:
         raise Refusal(Failure.TWO_MECHANISMS)
     if assertion or foreign_scheme:
