@@ -82,6 +82,7 @@ class Terms:
 
     grace_s: float
     max_hold_s: float | None = None
+    max_grace_s: float | None = None
 
 
 def settle(versions: Versions, terms: Terms, now: datetime) -> Versions:
@@ -90,7 +91,10 @@ def settle(versions: Versions, terms: Terms, now: datetime) -> Versions:
         return versions
     newest = versions[-1]
     due = newest.activated_at is None and newest.hold_until is not None and newest.hold_until <= now
-    return _activate(versions, newest, terms, newest.hold_until) if due and newest.hold_until else versions
+    if not due or newest.hold_until is None:
+        return versions
+    # What ended has ended: a ceiling of today does not move an end of yesterday.
+    return _activate(versions, newest, replace(terms, max_grace_s=None), newest.hold_until)
 
 
 def first_version(now: datetime) -> Versions:
@@ -193,7 +197,8 @@ def _acknowledged(versions: Versions, version: SecretVersion, terms: Terms, now:
 
 def _activate(versions: Versions, version: SecretVersion, terms: Terms, at: datetime) -> Versions:
     """`version` becomes active at `at`; every older one that had no end yet gets one."""
-    grace = timedelta(seconds=version.grace_s if version.grace_s is not None else terms.grace_s)
+    wished = version.grace_s if version.grace_s is not None else terms.grace_s
+    grace = timedelta(seconds=wished if terms.max_grace_s is None else min(wished, terms.max_grace_s))
     return tuple(
         replace(each, activated_at=at)
         if each.version == version.version

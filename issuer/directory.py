@@ -86,6 +86,7 @@ class Directory:
         finally:
             # Here and not in a callback, which runs a tick later: nobody may join a read that has ended.
             self._loads.pop(client_id, None)
+            self._outdated.discard(client_id)
         _keep(self._read_at, client_id, self._clock(), self._max_accounts)
         if account is None:
             self._accounts.pop(client_id, None)

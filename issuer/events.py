@@ -7,6 +7,7 @@ assertion or a private key, not even a part of one: the types here are what make
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from traceback import extract_tb
 from typing import TypeAlias, get_args
 
 
@@ -135,6 +136,16 @@ class RequestFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class WorkFailed:
+    """One piece of background work hit an error of ours and was put aside; the worker goes on with the next."""
+
+    worker: str
+    subject: str
+    error: str
+    where: str
+
+
+@dataclass(frozen=True, slots=True)
 class SchemaMigrated:
     """The database schema was moved from one revision to another."""
 
@@ -179,11 +190,20 @@ Event: TypeAlias = (
     | ServerReady
     | ServerStopping
     | RequestFailed
+    | WorkFailed
     | SchemaMigrated
     | Bootstrapped
     | EmbeddedPostgresReady
     | EmbeddedPostgresDied
 )
 EVENT_TYPES: frozenset[type[Event]] = frozenset(get_args(Event))
+
+
+def place_of(error: BaseException) -> str:
+    """Where in our code an exception came from. Its message is left out everywhere: drivers quote values in it."""
+    frames = extract_tb(error.__traceback__)
+    ours = [frame for frame in frames if "/issuer/" in frame.filename] or frames
+    return f"{ours[-1].filename.rpartition('/issuer/')[2]}:{ours[-1].lineno}" if ours else ""
+
 
 Emit: TypeAlias = Callable[[Event], None]

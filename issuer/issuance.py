@@ -9,7 +9,7 @@ caught once, at the bottom: the client reads its public side, the event carries 
 question about the account, so that a stranger learns nothing from the order of answers.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from issuer.directory import Directory
@@ -17,7 +17,7 @@ from issuer.events import Emit, RetiredSecretPresented, TokenIssued, TokenRefuse
 from issuer.failures import Failure, Refusal
 from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
 from issuer.policy.catalogue import OPENID
-from issuer.policy.decide import Allowed, Denied, decide
+from issuer.policy.decide import Allowed, Denied, decide, is_refused_method
 from issuer.protocol.authentication import METHODS, read_credential
 from issuer.protocol.authentication.method import Evidence, Presented, Proof
 from issuer.protocol.grants import find_grant
@@ -32,7 +32,10 @@ from issuer.store.database import DatabaseUnavailable
 
 @dataclass(frozen=True, slots=True)
 class Issuance:
-    """What the page stands on. `snapshot` gives the current one, None before the first good one."""
+    """What the page stands on. `snapshot` gives the current one, None before the first good one.
+
+    `hasten` looks for a newer one at once.
+    """
 
     issuer: str
     snapshot: Callable[[], Snapshot | None]
@@ -41,6 +44,7 @@ class Issuance:
     emit: Emit
     rates: TokenRates
     note_first_use: Callable[[str, int], None]
+    hasten: Callable[[], Awaitable[None]]
 
 
 async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
@@ -54,12 +58,14 @@ async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
         request = parse_token_request(wire)
         grant_type = find_grant(request)
         presented = read_credential(request)
-        known, proof = await _authenticate(issuance, presented, snapshot, now, wire.source)
+        account, proof = await _authenticate(issuance, presented, snapshot, now, wire.source)
+        snapshot = await _knowing_its_namespace(issuance, account, snapshot)
+        known = account.under(snapshot.governance)
         _check_standing(known, snapshot, now)
-        if proof.pending:
-            issuance.note_first_use(presented.client_id, proof.version)
         ask = grant_type.parse_ask(request)
         decision = decide(known.governed, ask, presented.method, snapshot.governance.catalogue, now)
+        if proof.pending and not is_refused_method(decision):
+            issuance.note_first_use(presented.client_id, proof.version)
         if isinstance(decision, Denied):
             raise Refusal(decision.failure, _why(decision))
         _check_rate(issuance, known)
@@ -72,7 +78,7 @@ async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
 
 async def _authenticate(
     issuance: Issuance, presented: Presented, snapshot: Snapshot, now: float, source: str
-) -> tuple[Known, Proof]:
+) -> tuple[Account, Proof]:
     """The account and the proof that it is the caller. Raises Refusal.
 
     An unknown client costs what a wrong secret costs: the same HMACs, the same number of queries, the same answer. A
@@ -92,12 +98,26 @@ async def _authenticate(
     if proof.retired:
         issuance.emit(RetiredSecretPresented(presented.client_id, proof.version, source))
         raise Refusal(Failure.SECRET_RETIRED, proof.credential)
-    return account.under(snapshot.governance), proof
+    return account, proof
 
 
 def _evidence(account: Account | None, snapshot: Snapshot) -> Evidence:
     secrets = account.under(snapshot.governance).secrets if account is not None else ()
     return Evidence(secrets, snapshot.peppers)
+
+
+async def _knowing_its_namespace(issuance: Issuance, account: Account, snapshot: Snapshot) -> Snapshot:
+    """A snapshot that knows the account's namespace, and so every ceiling over it. Raises Refusal (503).
+
+    An account made on another replica a moment ago is read from the database before the poll has brought its namespace.
+    """
+    if account.resource.namespace in snapshot.governance.policies.namespace_labels:
+        return snapshot
+    await issuance.hasten()
+    newer = issuance.snapshot()
+    if newer is None or account.resource.namespace not in newer.governance.policies.namespace_labels:
+        raise Refusal(Failure.NOT_READY, "the namespace is not known here yet")
+    return newer
 
 
 def _check_standing(account: Known, snapshot: Snapshot, now: float) -> None:

@@ -32,6 +32,7 @@ LEVELS: Mapping[type[Event], Level] = {
     events.ServerReady: "info",
     events.ServerStopping: "info",
     events.RequestFailed: "error",
+    events.WorkFailed: "error",
     events.SchemaMigrated: "info",
     events.Bootstrapped: "info",
     events.EmbeddedPostgresReady: "info",

@@ -21,7 +21,8 @@ class TokenRates:
         """None when one more token is within the limit, else the whole seconds to wait. `now`: any monotonic seconds."""
         interval = _MINUTE_S / per_minute
         arrival = max(self._arrivals.get(client_id, 0.0), now)
-        if arrival + interval - now > _MINUTE_S:
+        # Half an interval of slack: sums of intervals are not exact, and the last token of a full minute is one of them.
+        if arrival + interval - now > _MINUTE_S + interval / 2:
             return max(1, math.ceil(arrival + interval - now - _MINUTE_S))
         self._arrivals[client_id] = arrival + interval
         self._arrivals.move_to_end(client_id)

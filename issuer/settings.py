@@ -1,6 +1,6 @@
 """Settings: environment and file become one frozen value, checked once, at start.
 
-The environment wins over the file. A setting called `keys.skew_s` in the YAML file is `ISSUER_KEYS__SKEW_S` in the
+The environment wins over the file. A setting called `outage.max_s` in the YAML file is `ISSUER_OUTAGE__MAX_S` in the
 environment. Units are part of a name: `_s` seconds, `_bytes` bytes.
 """
 
@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from issuer.manifests import ManifestError, parse_documents
@@ -102,6 +103,14 @@ class DirectorySettings(_Group):
     )
 
 
+class OutageSettings(_Group):
+    """What happens while the database is away."""
+
+    max_s: float = Field(
+        default=300, gt=0, description="how long known accounts go on being served from memory; then 503"
+    )
+
+
 class LogSettings(_Group):
     """The reading of events as log lines, on standard error."""
 
@@ -141,6 +150,7 @@ class Settings(BaseSettings):
     schedule: ScheduleSettings = ScheduleSettings()
     database: DatabaseSettings = DatabaseSettings()
     directory: DirectorySettings = DirectorySettings()
+    outage: OutageSettings = OutageSettings()
     log: LogSettings = LogSettings()
 
     @classmethod
@@ -167,11 +177,17 @@ def load_settings(config: Path | None = None, **overrides: Any) -> Settings:
         return Settings(**values)
     except ValidationError as error:
         faults = "\n".join(
-            f"  {'.'.join(str(part) for part in fault['loc'])}: {fault['msg'].removeprefix('Value error, ')}"
+            f"  {'.'.join(str(part) for part in fault['loc'])}: {_sentence(fault)}"
             for fault in error.errors(include_input=False, include_url=False)
         )
         source = f"the environment (ISSUER_…) and {config}" if config else "the environment (ISSUER_…)"
         raise SettingsError(f"These settings, read from {source}, cannot be used:\n{faults}") from None
+
+
+def _sentence(fault: ErrorDetails) -> str:
+    return (
+        "there is no such setting" if fault["type"] == "extra_forbidden" else fault["msg"].removeprefix("Value error, ")
+    )
 
 
 def _read_file(path: Path) -> dict[str, Any]:

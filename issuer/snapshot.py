@@ -4,7 +4,7 @@
     keys, peppers, policies      Snapshot           a write of such a kind is seen         the next poll (250 ms)
     one account                  directory's LRU    a write of that account is seen        the next poll (250 ms)
 
-`workers.reload` builds it from one repeatable read and swaps it only for a newer one.
+`workers.reload` builds it from one repeatable read, one at a time.
 """
 
 from collections.abc import Mapping
@@ -33,8 +33,15 @@ class Governance:
 
     def terms(self, rotation: Rotation) -> Terms:
         """Effective rotation settings in seconds."""
-        hold = rotation.max_hold_hours
-        return Terms(rotation.grace_period_hours * self.hour_s, hold * self.hour_s if hold is not None else None)
+
+        def seconds(hours: int | None) -> float | None:
+            return hours * self.hour_s if hours is not None else None
+
+        return Terms(
+            grace_s=rotation.grace_period_hours * self.hour_s,
+            max_hold_s=seconds(rotation.max_hold_hours),
+            max_grace_s=seconds(rotation.max_grace_period_hours),
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,7 +27,7 @@ from issuer.policy.catalogue import Limits
 from issuer.ratelimit import TokenRates
 from issuer.settings import Settings, SettingsError
 from issuer.signing.sealing import MasterKey, load_master_key
-from issuer.snapshot import Account, Governance
+from issuer.snapshot import Account, Governance, Snapshot
 from issuer.sources import Sources, system_sources
 from issuer.store.database import Database, DatabaseUnavailable
 from issuer.store.schema import SchemaMissing
@@ -131,19 +131,20 @@ def wire(foundation: Foundation) -> Issuer:
         return Account(rows.account, rows.secrets) if rows is not None else None
 
     directory = Directory(load_account, settings.directory.max_accounts, sources.elapsed_s)
-    reloader = Reloader(for_tokens, directory, compiler, sources, emit, settings.database.poll_s)
+    for_reload = foundation.database("reload")
+    reloader = Reloader(for_reload, directory, compiler, sources, emit, settings.database.poll_s, settings.outage.max_s)
+
+    def current() -> Snapshot:
+        snapshot = reloader.snapshot()
+        if snapshot is None:
+            raise DatabaseUnavailable("no snapshot")
+        return snapshot
 
     def governance() -> Governance:
-        snapshot = reloader.snapshot()
-        if snapshot is None:
-            raise DatabaseUnavailable("no snapshot yet")
-        return snapshot.governance
+        return current().governance
 
     def peppers() -> Mapping[str, bytes]:
-        snapshot = reloader.snapshot()
-        if snapshot is None:
-            raise DatabaseUnavailable("no snapshot yet")
-        return snapshot.peppers
+        return current().peppers
 
     path = WritePath(for_admin, sources, emit, reloader.hasten)
     keeper = SecretKeeper(path, foundation.master_key, settings.schedule, peppers, governance)
@@ -151,8 +152,10 @@ def wire(foundation: Foundation) -> Issuer:
     first_uses = FirstUses(keeper, emit)
     guard = Guard(foundation.issuer, reloader.snapshot, directory, sources)
     rates = TokenRates(settings.directory.max_accounts)
-    issuance = Issuance(foundation.issuer, reloader.snapshot, directory, sources, emit, rates, first_uses.note)
-    cursors = Cursors(lambda: next(iter(peppers().values())))
+    issuance = Issuance(
+        foundation.issuer, reloader.snapshot, directory, sources, emit, rates, first_uses.note, reloader.hasten
+    )
+    cursors = Cursors(lambda: tuple(peppers().values()))
     explanations = Explanations(for_admin, governance, sources)
     api = ResourceApi(foundation.issuer, guard, resources, keeper, explanations, cursors, emit)
     return Issuer(
@@ -166,9 +169,9 @@ def wire(foundation: Foundation) -> Issuer:
         workers=(
             reloader.run,
             first_uses.run,
-            lambda: empty_terminating_namespaces(reloader.snapshot, resources),
+            lambda: empty_terminating_namespaces(reloader.snapshot, resources, emit),
         ),
-        databases=(for_tokens, for_admin),
+        databases=(for_tokens, for_admin, for_reload),
     )
 
 

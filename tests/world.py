@@ -117,7 +117,14 @@ async def started_world(
     events: list[Event] = []
     sources = replace(system_sources(), now=clock.now, elapsed_s=lambda: clock.now().timestamp())
     loaded = load_settings(
-        **{"url": ISSUER, "database_url": database_url, "master_key": bootstrapped.master_key, **settings}
+        **{
+            "url": ISSUER,
+            "database_url": database_url,
+            "master_key": bootstrapped.master_key,
+            # Nothing polls in here, and tests move the clock by days.
+            "outage": {"max_s": 1e12},
+            **settings,
+        }
     )
     foundation = lay_foundation(loaded, events.append, sources)
     issuer = wire(foundation)

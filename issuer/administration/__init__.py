@@ -1,5 +1,6 @@
 """The single write path of REST, CLI, console and operator.
 
-`authorize` (the one choke point), `guard` (who is asking), `writing` (one transaction: object, change log, audit record,
-revision), `resources` (create … delete), `credentials` (delivery of secrets), `bootstrap` (first start).
+`guard` (who is asking), `authorize` (the one choke point), `writing` (one transaction: object, change log, audit record,
+revision), `preconditions`, `resources` (create … delete), `secrets` (their delivery), `effects` and `explanation` (what
+policies would do, and why they do it), `bootstrap` (first start).
 """

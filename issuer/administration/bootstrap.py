@@ -12,11 +12,16 @@ from issuer.administration.secrets import HandedOut, HandOutRequest, SecretKeepe
 from issuer.administration.writing import Write, WritePath
 from issuer.events import Bootstrapped
 from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
-from issuer.model.kinds import KEY_SET, NAMESPACE, SERVICE_ACCOUNT, Manifest, parse_manifest
+from issuer.model.kinds import CLUSTER_AUTH_POLICY, KEY_SET, NAMESPACE, SERVICE_ACCOUNT, Manifest, parse_manifest
 from issuer.model.resource import Resource
 from issuer.model.scopes import ADMIN_AUDIENCE, ADMIN_SCOPE, SYSTEM_NAMESPACE
 from issuer.policy.catalogue import Catalogue, Limits
-from issuer.protocol.authentication import METHODS
+from issuer.policy.ceilings import compile_policy, index_policies
+from issuer.policy.decide import Allowed, decide
+from issuer.policy.governed import govern
+from issuer.protocol.authentication import METHOD_NAMES
+from issuer.protocol.authentication.client_secret import BASIC
+from issuer.protocol.grants import TokenAsk
 from issuer.settings import ScheduleSettings
 from issuer.signing.keyring import KeyRecord
 from issuer.signing.sealing import MasterKey
@@ -24,10 +29,11 @@ from issuer.signing.signer import GeneratedKey, generate_key
 from issuer.snapshot import Governance
 from issuer.store.installation import lock_installation, write_master_key_check
 from issuer.store.keys import StoredKey, insert_key
-from issuer.store.resources import Change, find
+from issuer.store.resources import Change, find, list_of_kind
 from issuer.store.secrets import insert_pepper, load_peppers
 
 ADMIN_NAME = "admin"
+MAX_POLICIES = 10_000
 KEY_PURPOSE = "signing-key"
 PEPPER_PURPOSE = "pepper"
 FIRST_KEYSETS: Mapping[str, str] = {DEFAULT_KEYSET: "ES256", ID_TOKEN_KEYSET: "RS256"}
@@ -98,9 +104,22 @@ class FirstStart:
             elif (spec := _able(admin.spec)) != admin.spec:
                 enabled = replace(admin, spec=spec, generation=admin.generation + 1)
                 admin = await write.commit_one(admin, await keeper.restate(write.connection, enabled))
+            await self._clear_lockout(write, admin)
             credential = await keeper.rotate(write, admin, HandOutRequest(acknowledge=True, compromised=True))
         self.path.emit(Bootstrapped(recovered=True))
         return credential
+
+    async def _clear_lockout(self, write: Write, admin: Resource) -> None:
+        """Policies that keep the administrator from its token lose `appliesToSystem`, recorded like any other write."""
+        stored = await list_of_kind(write.connection, CLUSTER_AUTH_POLICY, None, limit=MAX_POLICIES)
+        reaching = [each for each in stored if each.spec["appliesToSystem"]]
+        catalogue, now = Catalogue(self.limits), self.path.sources.now().timestamp()
+        governed = govern(admin, index_policies(map(compile_policy, reaching), {}), catalogue)
+        if isinstance(decide(governed, TokenAsk((ADMIN_SCOPE,), ADMIN_AUDIENCE), BASIC, catalogue, now), Allowed):
+            return
+        for policy in reaching:
+            spec = {**policy.spec, "appliesToSystem": False}
+            await write.commit_one(policy, replace(policy, spec=spec, generation=policy.generation + 1))
 
     def _keeper(self, peppers: Mapping[str, bytes]) -> SecretKeeper:
         governance = Governance(Catalogue(self.limits), hour_s=self.schedule.hour_s)
@@ -135,9 +154,7 @@ class FirstStart:
         )
 
     def _new(self, kind: Any, namespace: str, document: Mapping[str, Any]) -> Resource:
-        manifest: Manifest = parse_manifest(
-            kind, dict(document), namespace=namespace, name=None, methods=frozenset(METHODS)
-        )
+        manifest: Manifest = parse_manifest(kind, dict(document), namespace=namespace, name=None, methods=METHOD_NAMES)
         return Resource(
             api_version=kind.api_version,
             kind=kind.kind,
@@ -153,6 +170,8 @@ def _able(spec: Mapping[str, Any]) -> dict[str, Any]:
     """The administrator's spec with nothing in it that keeps it from administering."""
     able = {key: value for key, value in spec.items() if key not in {"expiresAt", "defaultScopes"}}
     able["disabled"] = False
+    methods = able["authentication"]["methods"]
+    able["authentication"] = {"methods": methods if BASIC in methods else [BASIC, *methods]}
     for name, needed in (("scopes", ADMIN_SCOPE), ("audiences", ADMIN_AUDIENCE)):
         held = list(able.get(name, ()))
         able[name] = held if needed in held else [needed, *held]

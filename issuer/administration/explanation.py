@@ -15,7 +15,7 @@ from issuer.model.resource import GROUP, Resource
 from issuer.model.scopes import Audience, ScopeToken
 from issuer.policy.ceilings import Ceiling, Policies, compile_policy
 from issuer.policy.reasons import Explained, explain
-from issuer.protocol.authentication import METHODS
+from issuer.protocol.authentication import METHOD_NAMES
 from issuer.protocol.grants import TokenAsk
 from issuer.snapshot import Governance
 from issuer.sources import Sources
@@ -56,7 +56,7 @@ class Explanations:
         explained = self._explained(account, question, governance.policies, governance)
         answer = to_json(explained)
         if question.with_ or question.without:
-            changed = self._changed(question, governance.policies)
+            changed = self._changed(account, question, governance.policies)
             answer["changed"] = to_json(self._explained(account, question, changed, governance))
         return answer
 
@@ -67,23 +67,24 @@ class Explanations:
         method = question.method or account.spec["authentication"]["methods"][0]
         return explain(account, ask, method, policies, governance.catalogue, self._sources.now().timestamp())
 
-    def _changed(self, question: Question, policies: Policies) -> Policies:
+    def _changed(self, account: Resource, question: Question, policies: Policies) -> Policies:
         known = {each.ref for each in policies.all()}
         refs = [_full_ref(ref, known) for ref in question.without]
         strangers = [ref for ref, full in zip(question.without, refs, strict=True) if full is None]
         if strangers:
             causes = [Cause("without", "FieldValueNotFound", f"there is no policy {ref}") for ref in strangers]
             raise invalid("Explain", "", causes)
-        added = [self._compiled(document) for document in question.with_]
+        added = [self._compiled(document, account.namespace) for document in question.with_]
         return policies.changed(without=[ref for ref in refs if ref is not None], plus=added)
 
-    def _compiled(self, document: Mapping[str, Any]) -> Ceiling:
+    def _compiled(self, document: Mapping[str, Any], default_namespace: str) -> Ceiling:
         kind = kind_named(str(document.get("kind", "")))
         if kind not in POLICY_KINDS or kind is None:
             raise Fault(Reason.BAD_REQUEST, "`with` takes AuthPolicy and ClusterAuthPolicy objects")
         metadata = document.get("metadata")
-        namespace = str(metadata.get("namespace", "")) if kind.namespaced and isinstance(metadata, dict) else ""
-        manifest = parse_manifest(kind, document, namespace=namespace, name=None, methods=frozenset(METHODS))
+        named = metadata.get("namespace") if isinstance(metadata, dict) else None
+        namespace = (str(named) if named else default_namespace) if kind.namespaced else ""
+        manifest = parse_manifest(kind, document, namespace=namespace, name=None, methods=METHOD_NAMES)
         now = self._sources.now()
         return compile_policy(
             Resource(

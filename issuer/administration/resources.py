@@ -23,7 +23,7 @@ from issuer.model.resource import GROUP, Resource
 from issuer.model.scopes import SYSTEM_NAMESPACE
 from issuer.model.serviceaccount import DRIVER_CONDITIONS, ISSUER_CONDITIONS, as_seen_at
 from issuer.policy.ceilings import compile_policy
-from issuer.protocol.authentication import METHODS
+from issuer.protocol.authentication import METHOD_NAMES
 from issuer.snapshot import Governance
 from issuer.store.resources import (
     MAX_CHANGES,
@@ -38,8 +38,6 @@ from issuer.store.resources import (
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
 LIST_LIMIT = 500
 MAX_LIST_LIMIT = 5000
-
-_METHODS = frozenset(METHODS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +62,7 @@ class Resources:
     ) -> Resource:
         """The object as created. Raises Fault."""
         self._admit(principal, "create", kind, namespace, "")
-        manifest = parse_manifest(kind, document, namespace=namespace, name=None, methods=_METHODS)
+        manifest = parse_manifest(kind, document, namespace=namespace, name=None, methods=METHOD_NAMES)
         if manifest.metadata.resource_version is not None:
             raise Fault(Reason.BAD_REQUEST, "metadata.resourceVersion must not be set on an object to be created")
         async with self._path.write(principal, "create", dry_run=dry_run) as write:
@@ -115,7 +113,7 @@ class Resources:
     ) -> Resource:
         """The object as `document` says, wholly; conditional when it carries a resourceVersion. Raises Fault."""
         self._admit(principal, "update", kind, namespace, name)
-        manifest = parse_manifest(kind, document, namespace=namespace, name=name, methods=_METHODS)
+        manifest = parse_manifest(kind, document, namespace=namespace, name=name, methods=METHOD_NAMES)
         async with self._path.write(principal, "update", dry_run=dry_run) as write:
             before = await self._existing(write, kind, namespace, name)
             return await self._become(write, kind, before, manifest)
@@ -129,9 +127,19 @@ class Resources:
             raise Fault(Reason.BAD_REQUEST, "a merge patch must be a JSON object", kind=kind.kind, name=name)
         async with self._path.write(principal, "patch", dry_run=dry_run) as write:
             before = await self._existing(write, kind, namespace, name)
+            if kind is SERVICE_ACCOUNT and _only_disables(patch):
+                return await self._disabled(write, before)
             merged = merge_patch(before.to_document(), {key: value for key, value in patch.items() if key != "status"})
-            manifest = parse_manifest(kind, merged, namespace=namespace, name=name, methods=_METHODS)
+            manifest = parse_manifest(kind, merged, namespace=namespace, name=name, methods=METHOD_NAMES)
             return await self._become(write, kind, before, manifest)
+
+    async def _disabled(self, write: Write, before: Resource) -> Resource:
+        """The account disabled, whatever else its stored spec says: rules may have become stricter since it was written."""
+        after = before
+        if not before.spec["disabled"]:
+            after = replace(before, spec={**before.spec, "disabled": True}, generation=before.generation + 1)
+        after = await self._keeper.restate(write.connection, after)
+        return self._as_read(SERVICE_ACCOUNT, await self._commit(write, SERVICE_ACCOUNT, before, after))
 
     async def delete(
         self,
@@ -152,16 +160,14 @@ class Resources:
             before = await self._existing(write, kind, namespace, name)
             check_preconditions(before, preconditions)
             check_driver(before, driver)
+            if kind in POLICY_KINDS and dry_run:
+                return await self._with_effect(write, before, None)
             if kind is not NAMESPACE and not before.finalizers:
                 await write.commit(Change(before, None))
                 return None
             if before.deleted_at is not None:
                 return before
-            ending = replace(before, deleted_at=self._path.sources.now())
-            if kind is NAMESPACE:
-                ending = ending.with_status({"phase": "Terminating"})
-            elif kind is SERVICE_ACCOUNT:
-                ending = await self._keeper.restate(write.connection, ending)
+            ending = await self._ending(write, replace(before, deleted_at=self._path.sources.now()))
             return await self._commit(write, kind, before, ending)
 
     async def write_status(
@@ -192,7 +198,7 @@ class Resources:
             contents = await contents_of_namespace(write.connection, namespace, MAX_CHANGES)
             now = self._path.sources.now()
             ending = [
-                Change(each, await self._keeper.restate(write.connection, replace(each, deleted_at=now)))
+                Change(each, await self._ending(write, replace(each, deleted_at=now)))
                 if each.finalizers
                 else Change(each, None)
                 for each in contents
@@ -204,6 +210,14 @@ class Resources:
                 return False
             await write.commit(Change(before, None))
             return True
+
+    async def _ending(self, write: Write, resource: Resource) -> Resource:
+        """An object marked as deleted, with the status that makes of it."""
+        if resource.kind == NAMESPACE.kind:
+            return resource.with_status({"phase": "Terminating"})
+        if resource.kind == SERVICE_ACCOUNT.kind:
+            return await self._keeper.restate(write.connection, resource)
+        return resource
 
     async def _still_has_contents(self, write: Write, namespace: str) -> bool:
         """Objects that wait for their finalizers, and those another transaction holds: the next batch looks again."""
@@ -292,23 +306,33 @@ class Resources:
             cause = Cause(error.field, "FieldValueDuplicate", f"another {kind.kind} has this value")
             raise invalid(kind.kind, after.name, [cause]) from None
 
-    async def _with_effect(self, write: Write, before: Resource | None, after: Resource) -> Resource:
-        """A policy as it would be, with what it would do in its status."""
-        governance, wanted = self._governance(), compile_policy(after)
-        changed = (wanted,) if before is None else (compile_policy(before), wanted)
+    async def _with_effect(self, write: Write, before: Resource | None, after: Resource | None) -> Resource:
+        """A policy as it would be (or as it was, when it would go), with what that would do in its status."""
+        governance = self._governance()
+        was, wanted = (compile_policy(each) if each is not None else None for each in (before, after))
+        changed = tuple(each for each in (was, wanted) if each is not None)
+        policies = governance.policies.changed(without=[each.ref for each in changed], plus=[wanted] if wanted else [])
         effect = await effect_of(
             write.connection,
             governance.policies,
-            governance.policies.changed(plus=[wanted]),
+            policies,
             changed,
             governance.catalogue,
             self._path.sources.now().timestamp(),
             self._path.sources.elapsed_s,
         )
-        return after.with_status({**after.status, "effect": effect.to_json()})
+        subject = after or before
+        if subject is None:
+            raise ValueError("an effect of nothing")
+        return subject.with_status({**subject.status, "effect": effect.to_json()})
 
     def _as_read(self, kind: Kind, resource: Resource) -> Resource:
         return as_seen_at(resource, self._path.sources.now()) if kind is SERVICE_ACCOUNT else resource
+
+
+def _only_disables(patch: Mapping[str, Any]) -> bool:
+    """The responder's patch, which is always allowed (DESIGN section 3)."""
+    return patch == {"spec": {"disabled": True}}
 
 
 def _already_exists(kind: Kind, name: str) -> Fault:

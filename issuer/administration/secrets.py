@@ -215,7 +215,7 @@ class SecretKeeper:
     def _effective(self, account: Resource, now: datetime) -> Mapping[str, Any]:
         catalogue, governed = self._governance().catalogue, self._governed(account)
         grant, rotation = governed.grant, governed.rotation
-        methods = [method for method in grant.methods if method not in governed.methods]
+        methods = governed.methods_left
         audiences = grant.audiences or (catalogue.limits.default_audience,)
         decision = decide(
             governed, TokenAsk(grant.scopes, None), methods[0] if methods else "", catalogue, now.timestamp()
@@ -224,7 +224,7 @@ class SecretKeeper:
         return {
             "scopes": list(allowed.scopes) if allowed else [],
             "audiences": [audience for audience in audiences if audience not in governed.audiences],
-            "methods": methods,
+            "methods": list(methods),
             **({"accessTokenTTL": format_duration(allowed.ttl_s)} if allowed else {}),
             **({"maxTokensPerMinute": governed.rate.value} if governed.rate is not None else {}),
             "credentialRotation": {

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 import httpx
@@ -75,9 +76,9 @@ class Playground:
         """Writes `dev.env` and shows the way to the first token."""
         path = self.folder / "dev.env"
         with private_file(path) as write:
-            write("".join(f"{name}={value}\n" for name, value in self.environment.items()))
+            write("".join(f"{name}={quote(value)}\n" for name, value in self.environment.items()))
         values = self.environment
-        issuer, found = _command(), "" if path.absolute() == DEV_ENV.absolute() else f" --env-file {path}"
+        issuer, found = _command(), "" if path.absolute() == DEV_ENV.absolute() else f" --env-file {quote(str(path))}"
         credential = f"{values['DEMO_CLIENT_ID']}:{values['DEMO_CLIENT_SECRET']}"
         print(
             f"""

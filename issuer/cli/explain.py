@@ -28,7 +28,11 @@ def explain(
     ] = None,
     without: Annotated[
         list[str] | None,
-        typer.Option("--without", metavar="POLICY", help="As if this policy did not exist; repeatable."),
+        typer.Option(
+            "--without",
+            metavar="POLICY",
+            help="As if this policy did not exist: ClusterAuthPolicy/NAME or AuthPolicy/NAMESPACE/NAME; repeatable.",
+        ),
     ] = None,
     with_file: Annotated[
         list[Path] | None,
@@ -40,7 +44,7 @@ def explain(
 
     Nothing is issued and nothing is changed. `*` marks what binds; the rest is only the next stricter ceiling below it.
 
-    Example: issuer explain payments-prod/payment-service --scope api:payments --without ClusterAuthPolicy/prod
+    Example: issuer explain payments-prod/payment-service --scope api:payments --without ClusterAuthPolicy/production
     """
     named = parse_account(account)
     question: dict[str, Any] = {
@@ -51,7 +55,7 @@ def explain(
         "with": [
             dict(each.document)
             for path in with_file or ()
-            for each in read_manifests([str(path)], named.namespace, recursive=False)
+            for each in read_manifests([str(path)], None, recursive=False)
         ],
     }
     body = {key: value for key, value in question.items() if value}

@@ -42,7 +42,7 @@ InNamespace = Annotated[
     typer.Option("--namespace", "-n", metavar="NAME", help=f"Namespace; `{DEFAULT_NAMESPACE}` when left out."),
 ]
 KindArgument = Annotated[
-    str, typer.Argument(metavar="KIND[/NAME]", help="Kind: serviceaccount or sa, namespace, scope, …")
+    str, typer.Argument(metavar="KIND[/NAME]", help="Kind: serviceaccount or sa, namespace, authpolicy, scope, …")
 ]
 Force = Annotated[bool, typer.Option("--force", help="Also when another tool manages the account (spec.managedBy).")]
 

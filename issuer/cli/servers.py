@@ -64,7 +64,7 @@ def bootstrap(
 ) -> None:
     """Make the first keys and the first administrator, whose credential is shown once. Run again, it changes nothing.
 
-    The credential comes as lines for a shell: after `set -a; . FILE`, `issuer get serviceaccounts -A` works here.
+    The credential comes as lines for a shell: after `set -a; . ./FILE`, `issuer get serviceaccounts -A` works here.
     """
     from issuer.cli import starting  # noqa: PLC0415 - see above
 
@@ -81,7 +81,8 @@ def dev(
 ) -> None:
     """Run a complete issuer on a PostgreSQL of its own, with a demo account. For development only.
 
-    Prints a curl line that works, and writes DIR/dev.env, which the other commands find by themselves.
+    Prints a curl line that works, and writes DIR/dev.env. The other commands find .issuer/dev.env by themselves; any
+    other file is named with --env-file.
     """
     from issuer.cli import starting  # noqa: PLC0415 - see above
 

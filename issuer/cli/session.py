@@ -119,9 +119,11 @@ class TokenRefusedError(CommandError):
         steps = {
             "invalid_client": "check the client id and the secret (`issuer rotate` makes a new one), and that the "
             "account is neither disabled nor expired (`issuer get serviceaccounts -A`)",
-            "invalid_scope": "ask only for scopes the account holds: spec.scopes in `issuer get sa … -o yaml`",
-            "invalid_target": "--resource must be one of the account's audiences: spec.audiences",
-            "unauthorized_client": "a policy or the account itself forbids every such token",
+            "invalid_scope": "ask only for scopes the account holds (spec.scopes); `issuer explain NAMESPACE/NAME` says "
+            "what policies withhold",
+            "invalid_target": "--resource must be one of the account's audiences (spec.audiences) that policies allow: "
+            "`issuer explain NAMESPACE/NAME`",
+            "unauthorized_client": "a policy or the account itself forbids every such token: `issuer explain NAMESPACE/NAME`",
             "unsupported_grant_type": "is this the token endpoint of an Issuer?",
             "temporarily_unavailable": f"try again in {wait} s" if wait else "try again in a moment",
         }

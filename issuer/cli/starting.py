@@ -82,7 +82,8 @@ def bootstrap(config: Path | None, out: Path | None, *, recover: bool) -> None:
                 return
             write(admin_lines(foundation.issuer, credential))
         note(
-            f"The administrator's credential{f' is in {out}' if out else ''}; it is kept nowhere else in readable form."
+            f"The administrator's credential is {f'in {out}' if out else 'printed above'}; "
+            "it is kept nowhere else in readable form."
         )
 
 

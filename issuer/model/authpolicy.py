@@ -160,9 +160,19 @@ class ClusterAuthPolicySpec(AuthPolicySpec):
     applies_to_system: bool = False
 
 
+def policy_warnings(spec: Mapping[str, Any]) -> list[str]:
+    """What the writer of a policy should know although it is accepted."""
+    if spec["senderConstraint"] == "none":
+        return []
+    return ["spec.senderConstraint cannot be met yet: every account this policy reaches is refused"]
+
+
 def cluster_policy_warnings(spec: Mapping[str, Any]) -> list[str]:
     """What the writer of a ClusterAuthPolicy should know although it is accepted."""
     selector = spec.get("selector") or {}
     if selector.get("matchLabels") or selector.get("matchExpressions"):
-        return ["spec.selector matches labels that account editors can change; for ceilings use namespaceSelector"]
-    return []
+        return [
+            *policy_warnings(spec),
+            "spec.selector matches labels that account editors can change; for ceilings use namespaceSelector",
+        ]
+    return policy_warnings(spec)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from issuer.model.authpolicy import AuthPolicySpec, ClusterAuthPolicySpec, cluster_policy_warnings
+from issuer.model.authpolicy import AuthPolicySpec, ClusterAuthPolicySpec, cluster_policy_warnings, policy_warnings
 from issuer.model.faults import Cause, Fault, Reason, causes_of, invalid
 from issuer.model.keyset import KeySetSpec
 from issuer.model.metadata import ManifestContext, ObjectMeta, is_dns_label, is_dns_subdomain
@@ -74,7 +74,13 @@ SCOPE = Kind(
 KEY_SET = Kind("KeySet", "keysets", KeySetSpec, writable=False, columns=(("ALGORITHM", "spec.algorithm"),))
 _POLICY_COLUMNS = (("MAX TTL", "spec.tokenSettings.maxAccessTokenTTL"), ("ALLOWED SCOPES", "spec.scopes.allowed"))
 AUTH_POLICY = Kind(
-    "AuthPolicy", "authpolicies", AuthPolicySpec, namespaced=True, reaches_system=False, columns=_POLICY_COLUMNS
+    "AuthPolicy",
+    "authpolicies",
+    AuthPolicySpec,
+    namespaced=True,
+    reaches_system=False,
+    warnings=policy_warnings,
+    columns=_POLICY_COLUMNS,
 )
 CLUSTER_AUTH_POLICY = Kind(
     "ClusterAuthPolicy",

@@ -7,6 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from issuer.model.authpolicy import read_field
+from issuer.model.claims import AUTHORIZATION_CLAIMS, is_reserved_claim
 from issuer.model.durations import parse_duration_s
 from issuer.model.patterns import Patterns, compile_patterns
 from issuer.model.resource import Resource
@@ -101,7 +102,7 @@ def compile_policy(policy: Resource) -> Ceiling:
         default_ttl_s=_seconds(tokens.get("defaultAccessTokenTTL")),
         max_ttl_s=_seconds(tokens.get("maxAccessTokenTTL")),
         max_tokens_per_minute=tokens.get("maxTokensPerMinute"),
-        mappings=tuple(map(_mapped, spec["claimMappings"])),
+        mappings=tuple(_mapped(each) for each in spec["claimMappings"] if _may_map(policy, each["claim"])),
         methods=frozenset(methods) if methods is not None else None,
         rotation_required=rotation.get("required", False),
         max_interval_days=rotation.get("maxIntervalDays"),
@@ -160,6 +161,11 @@ def _list_ceiling(spec: Mapping[str, Any] | None) -> ListCeiling:
     return ListCeiling(
         compile_patterns(allowed) if allowed is not None else None, compile_patterns(spec.get("denied", ()))
     )
+
+
+def _may_map(policy: Resource, claim: str) -> bool:
+    """Checked when written; again here, since a name may have become reserved after it was stored."""
+    return not is_reserved_claim(claim) and (claim not in AUTHORIZATION_CLAIMS or not policy.namespace)
 
 
 def _mapped(spec: Mapping[str, Any]) -> Mapped:

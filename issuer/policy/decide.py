@@ -75,6 +75,11 @@ def decide(governed: Governed, ask: TokenAsk, method: str, catalogue: Catalogue,
     return Allowed(governed, scopes, audience, ttl_s, why, by, withheld)
 
 
+def is_refused_method(decision: Decision) -> bool:
+    """Whether the credential was good and its method was not: then nobody was authenticated."""
+    return isinstance(decision, Denied) and decision.failure is Failure.METHOD_NOT_ACCEPTED
+
+
 def _refused_method(governed: Governed, method: str) -> Denied | None:
     if method not in governed.grant.methods:
         return Denied(Failure.METHOD_NOT_ACCEPTED, f"the account does not accept {method}")

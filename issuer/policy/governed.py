@@ -38,7 +38,7 @@ class Bound:
 class Governed:
     """What is left of a grant. Mappings name what is withheld, and by whom; what they do not name is not.
 
-    `ttl_s` is before scopes and `expiresAt` have their say. `demands`: sender constraints. `missing`: required claims that
+    `ttl` is before scopes and `expiresAt` have their say. `demands`: sender constraints. `missing`: required claims that
     the account has no value for; with one of them there is no token.
     """
 
@@ -55,6 +55,11 @@ class Governed:
     ttl: Bound
     rate: Bound | None
     rotation: Rotation
+
+    @property
+    def methods_left(self) -> tuple[str, ...]:
+        """The account's client authentication methods that no policy withholds."""
+        return tuple(method for method in self.grant.methods if method not in self.methods)
 
 
 def govern(account: Resource, policies: Policies, catalogue: Catalogue) -> Governed:

@@ -35,7 +35,8 @@ class Database:
             pool_size=settings.pool_size,
             max_overflow=0,
             pool_timeout=settings.pool_timeout_s,
-            pool_pre_ping=False,
+            # A round trip for each use: a restarted database must not cost every pooled connection a 503.
+            pool_pre_ping=True,
             pool_recycle=1800,
             isolation_level="READ COMMITTED",
             hide_parameters=True,

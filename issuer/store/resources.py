@@ -65,8 +65,6 @@ class AuditEntry:
     principal: Mapping[str, Any]
     verb: str
     subject: Resource
-    before: Mapping[str, Any] | None = None
-    after: Mapping[str, Any] | None = None
     note: Mapping[str, Any] = field(default_factory=dict)
 
 

@@ -3,7 +3,7 @@
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from binascii import Error as Base64Error
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from hmac import compare_digest, digest
 
@@ -27,16 +27,16 @@ class Cursor:
 
 
 class Cursors:
-    """Writes and reads cursors under a key all replicas share."""
+    """Writes and reads cursors under keys all replicas share: the newest writes, all read."""
 
-    def __init__(self, key: Callable[[], bytes]) -> None:
-        self._key = key
+    def __init__(self, keys: Callable[[], Sequence[bytes]]) -> None:
+        self._keys = keys
 
     def write(self, cursor: Cursor) -> str:
         """The text for `metadata.continue`."""
         parts = [cursor.plural, cursor.namespace, cursor.revision, *cursor.after]
         payload = json.dumps(parts, separators=(",", ":")).encode()
-        return urlsafe_b64encode(self._tag(payload) + payload).decode()
+        return urlsafe_b64encode(_tag(self._keys()[0], payload) + payload).decode()
 
     def read(self, text: str, plural: str, namespace: str | None) -> Cursor:
         """The cursor. Raises Fault (400) unless we wrote it for this list."""
@@ -45,11 +45,12 @@ class Cursors:
         except (Base64Error, ValueError):
             data = b""
         tag, payload = data[:_TAG_BYTES], data[_TAG_BYTES:]
-        if compare_digest(tag, self._tag(payload)):
+        if any(compare_digest(tag, _tag(key, payload)) for key in self._keys()):
             *written_for, revision, after_namespace, after_name = json.loads(payload)
             if written_for == [plural, namespace]:
                 return Cursor(plural, namespace, revision, (after_namespace, after_name))
         raise Fault(Reason.BAD_REQUEST, "continue is not a cursor of this list; begin it again")
 
-    def _tag(self, payload: bytes) -> bytes:
-        return digest(self._key(), _LABEL + payload, "sha256")
+
+def _tag(key: bytes, payload: bytes) -> bytes:
+    return digest(key, _LABEL + payload, "sha256")

@@ -4,17 +4,17 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from issuer.administration.authorize import Principal
+from issuer.administration.authorize import SECRET_SUBRESOURCES, Principal, authorize
 from issuer.administration.explanation import Explanations
 from issuer.administration.guard import Guard
 from issuer.administration.preconditions import Driver, Preconditions
 from issuer.administration.resources import LIST_LIMIT, Resources
 from issuer.administration.secrets import SecretKeeper
-from issuer.events import AdminRequestRefused, Emit
+from issuer.events import AdminRequestRefused, Emit, RequestFailed, place_of
 from issuer.model.faults import Fault, Reason, not_found
 from issuer.model.kinds import KINDS, NAMESPACE, SERVICE_ACCOUNT, Kind
 from issuer.model.resource import GROUP, VERSION, Resource
@@ -22,10 +22,16 @@ from issuer.protocol.metadata import JWKS_PATH, TOKEN_PATH
 from issuer.store.database import DatabaseUnavailable
 from issuer.web.body import answer, read_document, read_merge_patch
 from issuer.web.cursor import Cursor, Cursors
-from issuer.web.failure import request_failed
 
 _GROUP_ROOT = f"/apis/{GROUP}/{VERSION}"
 _RETRY = {"retry-after": "1"}
+_VERBS: Mapping[str, str] = {
+    "GET": "get",
+    "POST": "create",
+    "PUT": "update",
+    "PATCH": "patch",
+    "DELETE": "delete",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +87,7 @@ class ResourceApi:
         routes += [
             self._route(SERVICE_ACCOUNT, f"{account}/status", status, "status"),
             self._route(SERVICE_ACCOUNT, f"{account}/config", {"GET": self._config}, "config"),
-            self._route(SERVICE_ACCOUNT, f"{account}/explain", {"POST": self._explain}, "explain"),
+            self._route(SERVICE_ACCOUNT, f"{account}/explain", {"POST": self._explain}, "explain", {"POST": "get"}),
             self._route(SERVICE_ACCOUNT, f"{account}/credentials", {"POST": self._hand_out}, "credentials"),
             self._route(SERVICE_ACCOUNT, f"{account}/credentials/current", {"GET": self._current}, "credentials"),
             self._route(
@@ -93,8 +99,20 @@ class ResourceApi:
         ]
         return routes
 
-    def _route(self, kind: Kind, path: str, handlers: Mapping[str, Handler], subresource: str = "") -> Route:
-        """One path: who is asking, what is asked, and every failure as a `Status`."""
+    def _route(
+        self,
+        kind: Kind,
+        path: str,
+        handlers: Mapping[str, Handler],
+        subresource: str = "",
+        verbs: Mapping[str, str] = _VERBS,
+    ) -> Route:
+        """One path: who is asking, what is asked, and every failure as a `Status`.
+
+        Nothing of a body is read before its sender is known to be allowed to send it.
+        """
+        # HEAD is GET without an answer: not for a secret, which would be handed out to nobody.
+        heads = "GET" in handlers and subresource not in SECRET_SUBRESOURCES
 
         async def endpoint(request: Request) -> Response:
             params = request.path_params
@@ -103,8 +121,11 @@ class ResourceApi:
             try:
                 caller = await self._guard.principal(request.headers.get("authorization"))
                 principal = caller.name
-                handler = handlers.get("GET" if request.method == "HEAD" else request.method)
+                method = "GET" if request.method == "HEAD" and heads else request.method
+                handler = handlers.get(method)
                 _check_names(target)
+                if handler is not None:
+                    authorize(caller, verbs[method], GROUP, kind.plural, target.namespace, target.name, subresource)
                 if handler is None:
                     raise Fault(
                         Reason.METHOD_NOT_ALLOWED, f"{request.method} is not possible here; try {', '.join(handlers)}"
@@ -119,12 +140,14 @@ class ResourceApi:
                         AdminRequestRefused(principal, verb, kind.kind, named.namespace, named.name, fault.message)
                     )
                 return _fault_answer(request, fault, handlers)
+            except ClientDisconnect:
+                return Response(status_code=400)  # nobody reads it
             except DatabaseUnavailable:
                 return _fault_answer(
                     request, Fault(Reason.SERVICE_UNAVAILABLE, "the database does not answer; try again"), handlers
                 )
             except Exception as error:  # noqa: BLE001 - one request fails; the text of the error stays here
-                self._emit(request_failed(request.url.path, error))
+                self._emit(RequestFailed(path, type(error).__name__, place_of(error)))
                 return _fault_answer(
                     request, Fault(Reason.INTERNAL_ERROR, "an error of ours; it is in the log"), handlers
                 )
@@ -232,6 +255,7 @@ class ResourceApi:
         return answer(request, handed_out.to_json(), 201)
 
     async def _current(self, request: Request, principal: Principal, target: Target) -> Response:
+        _refuse_dry_run(request)
         current = await self._keeper.current(principal, target.namespace, target.name)
         return answer(request, current.to_json())
 

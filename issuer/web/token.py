@@ -3,19 +3,28 @@
 Bytes in, `issuance` decides, bytes out. The body is bounded while it is read, not after.
 """
 
+import asyncio
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
 
+from issuer.events import RequestFailed, place_of
 from issuer.failures import Failure
 from issuer.issuance import Issuance, answer_token_request
+from issuer.protocol.metadata import TOKEN_PATH
 from issuer.protocol.request import MAX_BODY_BYTES, WireRequest
 from issuer.protocol.response import Answer, refusal_answer
-from issuer.web.failure import request_failed
 
 _SERVER_ERROR = Answer(
     500, b'{"error":"server_error"}', ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
 )
+
+
+BODY_DEADLINE_S = 10
+
+
+class _ClientGone(Exception):
+    """The client left before its request was whole."""
 
 
 async def token_endpoint(issuance: Issuance, scope: Scope, receive: Receive, send: Send) -> None:
@@ -26,8 +35,10 @@ async def token_endpoint(issuance: Issuance, scope: Scope, receive: Receive, sen
             answer = refusal_answer(Failure.BODY_TOO_LARGE)
         else:
             answer = await answer_token_request(issuance, _wire_request(scope, body))
+    except (_ClientGone, TimeoutError):
+        return  # half a request is none; uvicorn closes the connection
     except Exception as error:  # noqa: BLE001 - the last line of defence: one request fails, no text of the error leaves
-        issuance.emit(request_failed(scope["path"], error))
+        issuance.emit(RequestFailed(TOKEN_PATH, type(error).__name__, place_of(error)))
         answer = _SERVER_ERROR
     headers = [*answer.headers, (b"content-length", str(len(answer.body)).encode())]
     start: Message = {"type": "http.response.start", "status": answer.status, "headers": headers}
@@ -58,7 +69,11 @@ async def _read_body(receive: Receive) -> bytes | None:
     """The whole body, None as soon as it is longer than a token request can be."""
     message = await receive()
     body: bytes = message.get("body", b"")
-    while message.get("more_body", False) and len(body) <= MAX_BODY_BYTES:
-        message = await receive()
-        body += message.get("body", b"")
+    if message.get("more_body", False):
+        async with asyncio.timeout(BODY_DEADLINE_S):
+            while message.get("more_body", False) and len(body) <= MAX_BODY_BYTES:
+                message = await receive()
+                body += message.get("body", b"")
+    if message["type"] == "http.disconnect":
+        raise _ClientGone
     return body if len(body) <= MAX_BODY_BYTES else None

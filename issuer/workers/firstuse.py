@@ -4,7 +4,7 @@ import asyncio
 from uuid import UUID
 
 from issuer.administration.secrets import SecretKeeper
-from issuer.events import Emit, FirstUseNotRecorded
+from issuer.events import Emit, FirstUseNotRecorded, WorkFailed, place_of
 from issuer.model.resource import client_id_of, parse_client_id
 from issuer.store.database import DatabaseUnavailable
 
@@ -43,6 +43,10 @@ class FirstUses:
                 await self._keeper.record_first_use(uid, version)
             except DatabaseUnavailable as error:
                 self._emit(FirstUseNotRecorded(client_id_of(uid), version, str(error)))
+                # To the end of the line: one account that is locked must not hold up the others.
+                self._waiting[uid, version] = self._waiting.pop((uid, version), None)
                 await asyncio.sleep(_RETRY_S)
                 continue
+            except Exception as error:  # noqa: BLE001 - noted again at its next use; the worker goes on
+                self._emit(WorkFailed("first uses", client_id_of(uid), type(error).__name__, place_of(error)))
             self._waiting.pop((uid, version), None)

@@ -4,12 +4,13 @@ House rules:
 
 - Polling one row is the truth; a write of this process asks for an early look, nothing else is needed for correctness.
 - What changed is read from the change log: changed accounts are forgotten, anything else rebuilds the snapshot.
-- A snapshot comes from one repeatable read and replaces only an older one.
+- A snapshot comes from one repeatable read, and one read at a time: the last one read is the newest.
 - Another identity of the database, or a revision that fell, means failover or restore: everything is dropped and read anew.
 - What cannot be read keeps the last good snapshot in force and says so. Nothing is served before the first good one.
 """
 
 import asyncio
+from collections.abc import Mapping
 from types import MappingProxyType
 
 from issuer.administration.bootstrap import KEY_PURPOSE, PEPPER_PURPOSE, NotBootstrapped
@@ -30,6 +31,12 @@ from issuer.store.world import Pulse, WorldRows, read_changed, read_pulse, read_
 
 STALE_AFTER_S = 1.0
 
+_IN_THE_WAY: Mapping[type[Exception], str] = {
+    DatabaseUnavailable: "the database does not answer",
+    MasterKeyError: "the master key is not the one this database was bootstrapped with",
+    SealError: "something sealed does not open under this master key",
+}
+
 
 class Reloader:
     """Owns the current snapshot. `catch_up` brings it to a revision, `run` keeps it there."""
@@ -42,6 +49,7 @@ class Reloader:
         sources: Sources,
         emit: Emit,
         poll_s: float,
+        max_outage_s: float,
     ) -> None:
         self._database = database
         self._directory = directory
@@ -49,6 +57,7 @@ class Reloader:
         self._sources = sources
         self._emit = emit
         self._poll_s = poll_s
+        self._max_outage_s = max_outage_s
         self._lock = asyncio.Lock()
         self._identity: tuple[str, ...] | None = None
         self._seen = -1
@@ -58,12 +67,17 @@ class Reloader:
         self._reported: str | None = None
 
     def snapshot(self) -> Snapshot | None:
-        """The world as last read; None before the first good read."""
-        return self._snapshot
+        """The world as last read; None before the first good read, and once the outage window is spent."""
+        return None if self._outage_s() > self._max_outage_s else self._snapshot
+
+    def _outage_s(self) -> float:
+        return self._sources.elapsed_s() - self._good_at
 
     @property
     def why_not_ready(self) -> str | None:
         """None when tokens can be issued, else what is missing, in plain words."""
+        if self._snapshot is not None and self.snapshot() is None:
+            return f"the database could not be followed for {self._max_outage_s:g} s (outage.max_s)"
         return self._why_not_ready
 
     async def catch_up(self, revision: int = 0) -> None:
@@ -100,10 +114,11 @@ class Reloader:
             self._note_trouble(error)
 
     def _note_trouble(self, error: Exception) -> None:
-        why = f"the database does not answer ({error})" if isinstance(error, DatabaseUnavailable) else str(error)
+        why = str(error)
         if self._snapshot is None:
-            self._why_not_ready = why
-        age = self._sources.elapsed_s() - self._good_at
+            # Readiness is open to everybody and carries no names; the event has the details.
+            self._why_not_ready = _IN_THE_WAY.get(type(error), why)
+        age = self._outage_s()
         if age > STALE_AFTER_S and self._reported != why:
             self._emit(SnapshotStale(round(age, 3), why))
             self._reported = why
@@ -121,12 +136,13 @@ class Reloader:
         elif pulse.revision > self._seen:
             async with self._database.transaction() as connection:
                 changed = await read_changed(connection, self._seen)
-            if changed.world:
-                await self._read_world()
+            # Accounts first: a world that cannot be compiled must not keep a disabled account alive.
             if changed.uids is None:
                 self._directory.clear()
             else:
                 self._directory.invalidate(changed.uids)
+            if changed.world:
+                await self._read_world()
             self._seen = pulse.revision
 
     def swap(self, snapshot: Snapshot) -> None:

@@ -18,6 +18,7 @@ from issuer.issuance import Issuance
 from issuer.model.kinds import SERVICE_ACCOUNT, parse_manifest
 from issuer.model.resource import Resource, client_id_of, parse_client_id
 from issuer.policy.catalogue import Catalogue, CataloguedScope, Limits
+from issuer.policy.ceilings import index_policies
 from issuer.protocol.authentication import METHODS
 from issuer.protocol.request import WireRequest
 from issuer.ratelimit import TokenRates
@@ -33,6 +34,7 @@ FORM = "application/x-www-form-urlencoded"
 PEPPERS: Mapping[str, bytes] = {"p1": b"pepper of the tests, 32 bytes ok"}
 SECRET = "isk1_correct"
 API = "https://api.example"
+KNOWN_NAMESPACES: Mapping[str, Mapping[str, str]] = {"payments": {}, "leaving": {}, "issuer-system": {}}
 
 Form = Mapping[str, str] | Iterable[tuple[str, str]] | bytes
 
@@ -122,7 +124,7 @@ class Endpoint:
         limits = Limits(default_audience=issuer, default_ttl_s=600, max_ttl_s=86_400)
         self.snapshot = Snapshot(
             revision=1,
-            governance=Governance(Catalogue(limits, scopes or {})),
+            governance=Governance(Catalogue(limits, scopes or {}), index_policies((), KNOWN_NAMESPACES)),
             signers=ring.signers,
             keyset_by_audience={},
             published=ring.published,
@@ -139,9 +141,13 @@ class Endpoint:
             self.events.append,
             TokenRates(100),
             lambda *_: None,
+            self._hasten,
         )
         self.app = public_app(self.issuance, 300)
         self.client_id = self.add(audiences=[API, "https://ledger.example"])
+
+    async def _hasten(self) -> None:
+        """The snapshot of a test is as new as it gets."""
 
     async def _load(self, uid: UUID) -> Account | None:
         self.loads += 1

@@ -187,7 +187,6 @@ async def reader(world: World) -> httpx.AsyncClient:
     ("method", "path"),
     [
         ("GET", "/credentials/current"),
-        ("HEAD", "/credentials/current"),
         ("POST", "/credentials"),
         ("POST", "/credentials/1/acknowledge"),
     ],

@@ -111,6 +111,7 @@ async def test_wrong_secrets_cost_at_most_one_query_a_second_for_known_and_unkno
 
 async def test_the_right_secret_of_an_account_in_memory_costs_no_query(world: World, driver: Driver) -> None:
     secret = await driver.given(acknowledge=True)
+    await world.issuer.reloader.catch_up()
     assert await code(world, driver.client_id, secret) == 200
     world.clock.advance(days=1)
     with counted_queries(world) as queries:

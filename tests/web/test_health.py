@@ -81,25 +81,22 @@ async def test_a_wrong_master_key_is_named_as_such(database_url: str) -> None:
         await poll(issuer)
         code, text = await health(issuer)
         assert code == 503
-        assert "not the master key of this database" in text
+        assert text == "not ready: the master key is not the one this database was bootstrapped with\n"
         assert wrong.strip().partition(":")[2] not in text
     finally:
         await issuer.close()
 
 
 @pytest.mark.parametrize(
-    ("url", "why"),
-    [
-        ("postgresql://nobody@127.0.0.1:1/x", "ConnectionRefusedError"),
-        ("postgresql://nobody@host.invalid/x", "gaierror"),
-    ],
+    "url",
+    ["postgresql://nobody@127.0.0.1:1/x", "postgresql://nobody@host.invalid/x"],
     ids=["refused", "no such host"],
 )
-async def test_a_database_that_is_away_is_said_to_be(databases: Databases, url: str, why: str) -> None:
+async def test_a_database_that_is_away_is_said_to_be_without_any_name(databases: Databases, url: str) -> None:
     issuer = wired(url, databases.bootstrapped.master_key)
     try:
         await poll(issuer)
-        assert await health(issuer) == (503, f"not ready: the database does not answer ({why})\n")
+        assert await health(issuer) == (503, "not ready: the database does not answer\n")
     finally:
         await issuer.close()
 

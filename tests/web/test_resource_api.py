@@ -210,7 +210,7 @@ async def test_an_error_of_ours_is_500_without_its_text_and_an_event_with_its_pl
     answer: httpx.Response = await world.admin.get(f"{NAMESPACES}/x")
     assert status_of(answer) == (500, "InternalError")
     (event,) = world.seen(RequestFailed)
-    assert (event.path, event.error) == (f"{NAMESPACES}/x", "RuntimeError")
+    assert (event.path, event.error) == (f"{NAMESPACES}/{{name}}", "RuntimeError")
     assert event.where.startswith("web/resources.py:")
     assert "canary" not in answer.text + str(world.events)
 

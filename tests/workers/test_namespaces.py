@@ -19,7 +19,8 @@ from tests.world import ACCOUNTS, NAMESPACES, World, started_world
 @asynccontextmanager
 async def working(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Task[None]]:
     monkeypatch.setattr(namespaces, "_LOOK_S", 0.01)
-    task = asyncio.create_task(empty_terminating_namespaces(world.issuer.reloader.snapshot, world.issuer.resources))
+    worker = empty_terminating_namespaces(world.issuer.reloader.snapshot, world.issuer.resources, world.events.append)
+    task = asyncio.create_task(worker)
     try:
         yield task
     finally:

@@ -41,6 +41,7 @@ class TestAnotherProcess:
         self, world: World, replica: World, end: str
     ) -> None:
         client = await world.account()
+        await replica.issuer.reloader.catch_up()
         there = at(replica, client)
         assert (await there.token()).status_code == 200
         if end == "disable":

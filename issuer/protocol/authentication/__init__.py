@@ -13,6 +13,8 @@ from issuer.protocol.request import TokenRequest
 
 METHODS: Mapping[str, Method] = {method.name: method for method in client_secret.METHODS}
 
+METHOD_NAMES = frozenset(METHODS)
+
 # How a method without a row is presented: seen, so that two mechanisms are never mistaken for one.
 _ASSERTION_PARAMETERS = frozenset({"client_assertion", "client_assertion_type"})
 

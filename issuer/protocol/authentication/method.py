@@ -28,7 +28,7 @@ class Evidence:
 class Proof:
     """The credential is the account's own: `credential` names it as tokens do (`secret/3`).
 
-    `retired`: it was, and is not accepted any more. `pending_version`: this is its first use.
+    `retired`: it was, and is not accepted any more. `pending`: it was never used or acknowledged before.
     """
 
     credential: str
