@@ -1,5 +1,6 @@
 """One row for each sentence of DESIGN section 3, "How they combine"."""
 
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -137,16 +138,16 @@ def test_rotation_requirements_make_the_effective_settings() -> None:
 @pytest.mark.parametrize(
     ("own", "ceilings", "expected"),
     [
-        pytest.param(None, [], 600, id="server default"),
+        pytest.param(None, list, 600, id="server default"),
         pytest.param(
             "5m",
-            [policy(tokenSettings={"defaultAccessTokenTTL": "8m"})],
+            lambda: [policy(tokenSettings={"defaultAccessTokenTTL": "8m"})],
             300,
             id="the account's own wins over defaults",
         ),
         pytest.param(
             None,
-            [
+            lambda: [
                 policy("a", tokenSettings={"defaultAccessTokenTTL": "8m"}),
                 cluster_policy("b", tokenSettings={"defaultAccessTokenTTL": "2m"}),
             ],
@@ -155,7 +156,7 @@ def test_rotation_requirements_make_the_effective_settings() -> None:
         ),
         pytest.param(
             None,
-            [
+            lambda: [
                 policy("a", tokenSettings={"defaultAccessTokenTTL": "8m"}),
                 policy("b", tokenSettings={"defaultAccessTokenTTL": "7m"}),
             ],
@@ -163,22 +164,27 @@ def test_rotation_requirements_make_the_effective_settings() -> None:
             id="the smallest default within a level",
         ),
         pytest.param(
-            None, [cluster_policy(tokenSettings={"defaultAccessTokenTTL": "2m"})], 120, id="else the cluster's default"
+            None,
+            lambda: [cluster_policy(tokenSettings={"defaultAccessTokenTTL": "2m"})],
+            120,
+            id="else the cluster's default",
         ),
         pytest.param(
             None,
-            [
+            lambda: [
                 policy("a", tokenSettings={"defaultAccessTokenTTL": "20m"}),
                 cluster_policy("b", tokenSettings={"maxAccessTokenTTL": "15m"}),
             ],
             900,
             id="a default is clamped by every maximum",
         ),
-        pytest.param("1h", [policy(tokenSettings={"maxAccessTokenTTL": "15m"})], 900, id="clamped, never an error"),
+        pytest.param(
+            "1h", lambda: [policy(tokenSettings={"maxAccessTokenTTL": "15m"})], 900, id="clamped, never an error"
+        ),
     ],
 )
-def test_ttl(own: str | None, ceilings: list[Ceiling], expected: int) -> None:
-    assert ttl(*ceilings, own=own) == expected
+def test_ttl(own: str | None, ceilings: Callable[[], list[Ceiling]], expected: int) -> None:
+    assert ttl(*ceilings(), own=own) == expected
 
 
 def test_ttl_is_bounded_by_scope_maxima_of_the_granted_scopes_only() -> None:
