@@ -1,5 +1,6 @@
 """Reasons, word for word: which policy, which field, which part, whether it binds. Kills what a mutation run left alive."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from issuer.policy.ceilings import Ceiling
 from issuer.policy.decide import Allowed
 from issuer.policy.governed import govern
+from issuer.policy.grant import compile_grant
 from issuer.policy.reasons import Reason, explain
 from issuer.protocol.grants import TokenAsk
 from tests.governance.builders import BASIC, LIMITS, NOW, account, answer, catalogue, cluster_policy, policies, policy
@@ -161,3 +163,57 @@ def test_compiled_policies_reach_issuer_system_only_when_they_say_so() -> None:
     assert cluster_policy().applies_to_system is False
     assert cluster_policy(appliesToSystem=True).applies_to_system is True
     assert policy(tokenSettings={"defaultAccessTokenTTL": "5m"}).default_ttl_s == 300
+
+
+def test_every_scope_and_claim_that_is_withheld_is_a_reason_of_its_own() -> None:
+    found = reasons(policy("n", scopes={"denied": ["api:b", "api:c"]}), scopes=["api:a", "api:b", "api:c"])
+    assert {part for part, _, _, _ in found} == {"scope api:b", "scope api:c"}
+
+
+def test_a_withheld_claim_that_a_mapping_restores_unchanged_is_no_reason() -> None:
+    same = policy("n", claims={"denied": ["team"]}, claimMappings=[{"claim": "team", "value": "red"}])
+    assert {(part, field) for part, _, field, _ in reasons(same)} == {("claim team", "claimMappings[team]")}
+
+
+def test_a_claim_that_two_policies_require_names_both() -> None:
+    missing: Any = {"claimMappings": [{"claim": "x", "fieldPath": "metadata.labels['x']", "required": True}]}
+    assert {who for _, who, _, _ in reasons(policy("n", **missing), cluster_policy("c", **missing))} == {LOCAL, CLUSTER}
+
+
+def test_a_lower_rate_alone_is_a_change_of_the_answer() -> None:
+    strict, loose = (policy(name, tokenSettings={"maxTokensPerMinute": rate}) for name, rate in (("a", 5), ("b", 50)))
+    assert {(who, binding) for _, who, _, binding in reasons(strict, loose)} == {
+        ("AuthPolicy/payments/a", True), ("AuthPolicy/payments/b", False),
+    }  # fmt: skip
+
+
+def test_all_that_do_not_bind_are_named_not_only_the_first() -> None:
+    ceilings = [
+        policy(name, tokenSettings={"maxAccessTokenTTL": ttl}) for name, ttl in (("a", "1m"), ("b", "2m"), ("c", "3m"))
+    ]
+    assert len(reasons(*ceilings)) == 3
+
+
+def test_an_explanation_is_of_this_moment() -> None:
+    of = account(**ACCOUNT, expiresAt="2026-11-22T00:00:30Z")
+    decision = explain(of, TokenAsk(None, None), BASIC, policies(), catalogue(), NOW).decision
+    assert isinstance(decision, Allowed)
+    assert (decision.ttl_s, decision.ttl_why) == (30, "expiresAt")
+
+
+def test_openid_and_the_issuers_own_scopes_need_no_registration() -> None:
+    known = catalogue()
+    assert [known.registers(scope) for scope in ("openid", "issuer:admin", "api:a")] == [True, True, False]
+
+
+@pytest.mark.parametrize("claim", ["cnf", "act", "groups", "roles"])
+def test_a_stored_claim_whose_name_became_reserved_stays_out_of_the_grant(claim: str) -> None:
+    stored = account(claims={"team": "red"})
+    later = replace(stored, spec={**stored.spec, "claims": {"team": "red", claim: "evil"}})
+    assert dict(compile_grant(later).claims) == {"team": "red"}
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_the_accounts_own_wish_to_rotate_is_kept(*, enabled: bool) -> None:
+    of = account(credentialRotation={"enabled": enabled})
+    assert govern(of, policies(), catalogue()).rotation.enabled is enabled
