@@ -202,8 +202,11 @@ EVENT_TYPES: frozenset[type[Event]] = frozenset(get_args(Event))
 def place_of(error: BaseException) -> str:
     """Where in our code an exception came from. Its message is left out everywhere: drivers quote values in it."""
     frames = extract_tb(error.__traceback__)
-    ours = [frame for frame in frames if "/issuer/" in frame.filename] or frames
-    return f"{ours[-1].filename.rpartition('/issuer/')[2]}:{ours[-1].lineno}" if ours else ""
+    ours = [frame for frame in frames if frame.filename.startswith(_PACKAGE)]
+    return f"{ours[-1].filename.removeprefix(_PACKAGE)}:{ours[-1].lineno}" if ours else ""
+
+
+_PACKAGE = __file__.removesuffix("events.py")
 
 
 Emit: TypeAlias = Callable[[Event], None]
