@@ -45,7 +45,7 @@ async def test_a_new_account_waits_for_its_secret_and_knows_no_driver(world: Wor
 
 
 async def test_after_its_driver_has_delivered_it_has_the_shape_of_the_seed(world: World) -> None:
-    """shared/seeds/manifests/status.yaml, beside what only GET computes."""
+    """The seed's status.yaml, beside what only GET computes."""
     await created(world, credentialRotation={"enabled": True})
     made = world.clock.now()
     world.clock.advance(minutes=1)
