@@ -23,8 +23,6 @@ KNOWN_METHODS = Literal[
 ]
 """Methods a policy may name. One without a row yet may be demanded: then nobody it reaches gets a token."""
 
-SENDER_CONSTRAINTS = ("none", "any", "dpop", "mtls")
-
 _Patterns = Annotated[list[Pattern], Field(max_length=1000)]
 _FIELDS: Mapping[str, Callable[[Resource], str | None]] = {
     "metadata.name": lambda account: account.name,

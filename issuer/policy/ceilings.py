@@ -14,7 +14,7 @@ from issuer.model.resource import Resource
 from issuer.model.scopes import SYSTEM_NAMESPACE
 from issuer.model.selectors import Selector, compile_selector
 
-_EVERYTHING_DENIED_NOTHING = compile_patterns(())
+_NOTHING = compile_patterns(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class ListCeiling:
     """`allowed` and `denied` together; deny wins."""
 
     allowed: Patterns | None = None
-    denied: Patterns = _EVERYTHING_DENIED_NOTHING
+    denied: Patterns = _NOTHING
 
     def withholds(self, text: str) -> str | None:
         """The field that withholds it (`denied`, `allowed`), None when neither does."""
