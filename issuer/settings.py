@@ -145,6 +145,9 @@ class Settings(BaseSettings):
     admin_plaintext: bool = Field(
         default=False, description="lets `serve` open the admin port without TLS on an address that is not loopback"
     )
+    drain_delay_s: float = Field(
+        default=5, ge=0, le=300, description="how long `serve` goes on after SIGTERM, not ready, until nobody comes"
+    )
     keys: KeysSettings = KeysSettings()
     tokens: TokensSettings = TokensSettings()
     schedule: ScheduleSettings = ScheduleSettings()

@@ -119,8 +119,8 @@ class Issuer:
             await database.close()
 
 
-def wire(foundation: Foundation) -> Issuer:
-    """Everything, connected; nothing runs yet and no connection is open."""
+def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False) -> Issuer:
+    """Everything, connected; nothing runs yet and no connection is open. Once `stopping` it is not ready."""
     settings, sources, emit = foundation.settings, foundation.sources, foundation.emit
     for_tokens, for_admin = foundation.database("tokens"), foundation.database("admin")
     compiler = Compiler(foundation.master_key, foundation.limits, settings.schedule, sources)
@@ -160,7 +160,7 @@ def wire(foundation: Foundation) -> Issuer:
     api = ResourceApi(foundation.issuer, guard, resources, keeper, explanations, cursors, emit)
     return Issuer(
         public=public_app(issuance, settings.keys.jwks_max_age_s),
-        admin=admin_app(api, lambda: reloader.why_not_ready),
+        admin=admin_app(api, lambda: "this process is stopping" if stopping() else reloader.why_not_ready),
         reloader=reloader,
         first_uses=first_uses,
         directory=directory,
@@ -189,7 +189,8 @@ async def serve(
     A database that is away, empty or not bootstrapped yet is waited for: not ready, and saying why. A worker that ends is
     a bug, and ends the process: its platform starts a new one, which is better than half a server.
     """
-    issuer = wire(foundation)
+    stop_serving = asyncio.Event()
+    issuer = wire(foundation, stopping=stop_serving.is_set)
     try:
         with suppress(DatabaseUnavailable, SchemaMissing, NotBootstrapped):
             # The reloader goes on trying, and readiness says what it waits for.
@@ -203,12 +204,18 @@ async def serve(
             foundation.emit(ServerReady(foundation.issuer, _name(public), _name(admin)))
             on_ready()
 
-        either = asyncio.create_task(_first(stop, ended))
-        stop_serving = asyncio.Event()
-        either.add_done_callback(lambda _: stop_serving.set())
-        try:
-            await serve_apps([(issuer.public, public), (issuer.admin, admin)], stop_serving, answering)
+        def begin_to_stop(_: asyncio.Task[None]) -> None:
             foundation.emit(ServerStopping())
+            stop_serving.set()
+
+        either = asyncio.create_task(_first(stop, ended))
+        either.add_done_callback(begin_to_stop)
+        try:
+            apps = [(issuer.public, public), (issuer.admin, admin)]
+            # Nobody is drained from half a server.
+            await serve_apps(
+                apps, stop_serving, answering, lambda: 0 if ended.is_set() else foundation.settings.drain_delay_s
+            )
             for task in running:
                 if task.done() and not task.cancelled() and (error := task.exception()) is not None:
                     raise error

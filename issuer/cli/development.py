@@ -148,7 +148,7 @@ def _make_folder(folder: Path) -> None:
 
 def _settings(config: Path | None, url: str, database_url: str, master_key_file: Path) -> Settings:
     """The settings as given, but for what makes a playground: its own address, database and key, whatever is exported."""
-    given = load_settings(config, log={"format": "console"})
+    given = load_settings(config, log={"format": "console"}, drain_delay_s=0)
     own = {
         "url": url,
         "database_url": SecretStr(database_url),

@@ -1,10 +1,18 @@
-"""Listening: sockets first, with an error a person understands, then uvicorn on both ports in one event loop."""
+"""Listening: sockets first, with an error a person understands, then uvicorn on both ports in one event loop.
+
+Stopping is done in an order that resets nobody who was let in: every answer says `Connection: close`; after the delay new
+connections are turned away before they exist; those the kernel had accepted for us are served; then the sockets close.
+"""
 
 import asyncio
+import ctypes
 import os
+import select
 import socket
+import struct
+import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -12,6 +20,16 @@ from starlette.types import ASGIApp
 KEEP_ALIVE_S = 75
 GRACE_S = 10
 BACKLOG = 2048
+_LAST_WORD_S = 0.5
+"""How long an open connection may still begin a request once the sockets are closed."""
+
+# A classic BPF program for a listening socket: drop SYN, let everything else of known connections pass. Closing a
+# listening socket resets the connections that wait in its queue; with this in front nobody joins the queue any more.
+_DROP_SYN = b"".join(
+    struct.pack("HBBI", *instruction)
+    for instruction in ((0x30, 0, 0, 13), (0x45, 0, 1, 0x02), (0x06, 0, 0, 0), (0x06, 0, 0, 0xFFFFFFFF))
+)
+_SO_ATTACH_FILTER = 26
 
 
 class AddressError(Exception):
@@ -40,11 +58,47 @@ def open_socket(address: str) -> socket.socket:
 
 
 class _Server(uvicorn.Server):
-    """uvicorn without its own signal handlers: the process has one place for signals."""
+    """uvicorn without its own signal handlers, as the process has one place for signals, and with an orderly end."""
+
+    def say_close(self) -> None:
+        """From now on every answer asks its client to come back on another connection."""
+        self.config.encoded_headers.append((b"connection", b"close"))
+        self.server_state.default_headers = [*self.server_state.default_headers, (b"connection", b"close")]
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Serves whom the kernel has let in, then closes."""
+        for listener in sockets or []:
+            _turn_away(listener)
+            while _has_waiting(listener):  # noqa: ASYNC110 - the loop accepts, and tells nobody
+                await asyncio.sleep(0)
+        for server in self.servers:
+            server.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORD_S):
+                while self.server_state.connections:  # noqa: ASYNC110 - uvicorn keeps the set
+                    await asyncio.sleep(0.01)
+        await super().shutdown(sockets)
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
+
+
+def _turn_away(listener: socket.socket) -> None:
+    """No connection begins on this socket any more. Where the system knows no such filter, a few may be reset."""
+    if sys.platform != "linux":
+        return
+    program = ctypes.create_string_buffer(_DROP_SYN)
+    head = struct.pack("HP", len(_DROP_SYN) // 8, ctypes.addressof(program))
+    with suppress(OSError):
+        listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, head)
+
+
+def _has_waiting(listener: socket.socket) -> bool:
+    """Whether a connection waits to be accepted."""
+    readable = select.poll()
+    readable.register(listener, select.POLLIN)
+    return bool(readable.poll(0))
 
 
 def _server(app: ASGIApp) -> _Server:
@@ -64,9 +118,16 @@ def _server(app: ASGIApp) -> _Server:
 
 
 async def serve_apps(
-    apps: list[tuple[ASGIApp, socket.socket]], stop: asyncio.Event, on_ready: Callable[[], None]
+    apps: list[tuple[ASGIApp, socket.socket]],
+    stop: asyncio.Event,
+    on_ready: Callable[[], None],
+    drain_delay_s: Callable[[], float],
 ) -> None:
-    """Serves every app on its socket until `stop`, then finishes requests in flight, for at most GRACE_S."""
+    """Serves every app on its socket until `stop`, then `drain_delay_s()` longer, then finishes what was begun.
+
+    During the delay load balancers notice that readiness has ended and clients that keep connections leave them.
+    Requests in flight have GRACE_S after it.
+    """
     servers = [(_server(app), listener) for app, listener in apps]
     running = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     while not all(server.started for server, _ in servers):
@@ -78,6 +139,10 @@ async def serve_apps(
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *running], return_when=asyncio.FIRST_COMPLETED)
     stopping.cancel()
+    for server, _ in servers:
+        server.say_close()
+    if stop.is_set():
+        await asyncio.wait(running, timeout=drain_delay_s(), return_when=asyncio.FIRST_COMPLETED)
     for server, _ in servers:
         server.should_exit = True
     await asyncio.gather(*running)

@@ -49,6 +49,46 @@ def test_sigterm_under_load_finishes_every_request_that_was_begun(
         assert "Traceback" not in server.said
 
 
+def test_draining_it_is_not_ready_and_says_close_and_clients_that_heed_it_are_never_reset(
+    databases: Databases, environment: dict[str, str], tmp_path: Path
+) -> None:
+    admin = databases.bootstrapped.admin
+    answers: list[httpx.Response] = []
+    broken: list[str] = []
+    with serving(tmp_path, {**environment, "ISSUER_DRAIN_DELAY_S": "1"}) as server:
+        server.wait_for(lambda: server.readiness().status_code == 200)
+
+        def ask_over_kept_connections_until_refused() -> None:
+            form = {"grant_type": "client_credentials"}
+            with httpx.Client(auth=(admin.client_id, admin.client_secret)) as client:
+                while True:
+                    try:
+                        answers.append(client.post(f"{server.public}/oauth2/token", data=form))
+                    except httpx.ConnectError:
+                        return
+                    except httpx.TransportError as error:
+                        broken.append(repr(error))
+                        return
+
+        threads = [threading.Thread(target=ask_over_kept_connections_until_refused) for _ in range(8)]
+        for thread in threads:
+            thread.start()
+        server.wait_for(lambda: len(answers) > 50)
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for(lambda: server.events("ServerStopping"))
+        stopping = server.readiness()
+        served = len(answers)
+        assert (stopping.status_code, stopping.text) == (503, "not ready: this process is stopping\n")
+        assert stopping.headers["connection"] == "close"
+        server.wait_for(lambda: len(answers) > served + 50)
+        assert server.process.wait(15) == 0
+        for thread in threads:
+            thread.join(5)
+        assert {answer.status_code for answer in answers} == {200}
+        assert answers[-1].headers["connection"] == "close"
+        assert broken == []
+
+
 def test_a_request_half_sent_at_sigterm_is_answered(
     databases: Databases, environment: dict[str, str], tmp_path: Path
 ) -> None:
