@@ -47,7 +47,6 @@ class Ceiling:
     kind: str
     namespace: str
     name: str
-    revision: int
     selector: Selector
     namespace_selector: Selector
     applies_to_system: bool
@@ -72,14 +71,13 @@ class Ceiling:
         return "/".join(part for part in (self.kind, self.namespace, self.name) if part)
 
     def reaches(self, account: Resource, namespace_labels: Mapping[str, str]) -> bool:
-        """Whether the policy governs the account. `issuer-system` is reached only by name of that wish."""
-        if self.namespace:
-            here = account.namespace == self.namespace
-        else:
-            here = (
-                account.namespace != SYSTEM_NAMESPACE or self.applies_to_system
-            ) and self.namespace_selector.matches(namespace_labels)
-        return here and self.selector.matches(account.labels)
+        """Whether the policy governs the account; those of `issuer-system` only when it says so, which no AuthPolicy can."""
+        return (
+            self.namespace in {"", account.namespace}
+            and (account.namespace != SYSTEM_NAMESPACE or self.applies_to_system)
+            and self.namespace_selector.matches(namespace_labels)
+            and self.selector.matches(account.labels)
+        )
 
 
 def compile_policy(policy: Resource) -> Ceiling:
@@ -92,10 +90,9 @@ def compile_policy(policy: Resource) -> Ceiling:
         kind=policy.kind,
         namespace=policy.namespace,
         name=policy.name,
-        revision=policy.revision,
         selector=compile_selector(spec.get("selector")),
         namespace_selector=compile_selector(spec.get("namespaceSelector")),
-        applies_to_system=spec.get("appliesToSystem", False),
+        applies_to_system=bool(spec.get("appliesToSystem")),
         scopes=_list_ceiling(spec.get("scopes")),
         audiences=frozenset(audiences) if audiences is not None else None,
         claims=_list_ceiling(spec.get("claims")),
@@ -104,7 +101,7 @@ def compile_policy(policy: Resource) -> Ceiling:
         max_tokens_per_minute=tokens.get("maxTokensPerMinute"),
         mappings=tuple(_mapped(each) for each in spec["claimMappings"] if _may_map(policy, each["claim"])),
         methods=frozenset(methods) if methods is not None else None,
-        rotation_required=rotation.get("required", False),
+        rotation_required=bool(rotation.get("required")),
         max_interval_days=rotation.get("maxIntervalDays"),
         max_grace_period_hours=rotation.get("maxGracePeriodHours"),
         max_hold_hours=rotation.get("maxHoldHours"),
@@ -158,9 +155,7 @@ def _list_ceiling(spec: Mapping[str, Any] | None) -> ListCeiling:
     if spec is None:
         return ListCeiling()
     allowed = spec.get("allowed")
-    return ListCeiling(
-        compile_patterns(allowed) if allowed is not None else None, compile_patterns(spec.get("denied", ()))
-    )
+    return ListCeiling(compile_patterns(allowed) if allowed is not None else None, compile_patterns(spec["denied"]))
 
 
 def _may_map(policy: Resource, claim: str) -> bool:
@@ -169,14 +164,11 @@ def _may_map(policy: Resource, claim: str) -> bool:
 
 
 def _mapped(spec: Mapping[str, Any]) -> Mapped:
-    value: str | None = spec.get("value")
-    if value is not None:
-        return Mapped(spec["claim"], lambda _: value, spec["required"])
-    return Mapped(spec["claim"], partial(_read, field_path=spec["fieldPath"]), spec["required"])
-
-
-def _read(account: Resource, field_path: str) -> str | None:
-    return read_field(account, field_path)
+    field_path, value = spec.get("fieldPath"), spec.get("value")
+    read: Callable[[Resource], str | None] = (
+        partial(read_field, field_path=field_path) if field_path else lambda _: value
+    )
+    return Mapped(spec["claim"], read, spec["required"])
 
 
 def _seconds(duration: str | None) -> int | None:

@@ -61,14 +61,14 @@ def decide(governed: Governed, ask: TokenAsk, method: str, catalogue: Catalogue,
     wanted = ask.scopes if ask.scopes is not None else _default_scopes(governed, catalogue)
     withheld = tuple(_withheld(governed, wanted, audience, catalogue))
     gone = {each.scope for each in withheld}
-    scopes = tuple(scope for scope in wanted if scope not in gone) if withheld else wanted
+    scopes = tuple(scope for scope in wanted if scope not in gone)
     if not scopes:
         return Denied(Failure.SCOPE_WITHHELD, "no scope is left", _all_by(withheld), withheld)
     forbidden = _forbidden(governed, withheld)
     if forbidden is not None:
         return forbidden
     # A scope that a policy withholds still shortens the lifetime: else adding a policy could lengthen it.
-    bounding = (*scopes, *(each.scope for each in withheld if each.by)) if withheld else scopes
+    bounding = (*scopes, *(each.scope for each in withheld if each.by))
     ttl_s, why, by = _ttl(governed, bounding, catalogue, now)
     if ttl_s < SHORTEST_S:
         return Denied(Failure.LIFETIME_TOO_SHORT, f"{why} leaves {ttl_s} s", by, withheld)

@@ -4,7 +4,7 @@ Each part remembers the policies that brought it about: `decide` needs only the 
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 from typing import TypeAlias
 
@@ -138,7 +138,7 @@ def _merge_claims(
             value = mapping.read(account)
             if value is not None:
                 same = claims.get(mapping.claim) == value
-                mapped[mapping.claim] = (*mapped.get(mapping.claim, ()), because) if same else (because,)
+                mapped[mapping.claim] = (*mapped[mapping.claim], because) if same else (because,)
                 claims[mapping.claim] = value
             elif mapping.required:
                 missing[mapping.claim] = (*missing.get(mapping.claim, ()), because)
@@ -164,55 +164,60 @@ def _demands(reaching: tuple[Ceiling, ...]) -> Mapping[str, Becauses]:
 
 def _ttl(grant: Grant, reaching: tuple[Ceiling, ...], catalogue: Catalogue) -> Bound:
     """The account's own, else the default of the nearest level that has one; then the least maximum."""
-    ttl = Bound(grant.ttl_s, "accessTokenTTL") if grant.ttl_s is not None else _default_ttl(reaching, catalogue)
     field = "tokenSettings.maxAccessTokenTTL"
-    least = _least(((each.max_ttl_s, Because(each.ref, field)) for each in reaching), ttl.value)
-    ttl = least or ttl
-    maximum = catalogue.limits.max_ttl_s
-    return Bound(maximum, "server maximum") if maximum < ttl.value else ttl
+    wished = Bound(grant.ttl_s, "accessTokenTTL") if grant.ttl_s is not None else _default_ttl(reaching, catalogue)
+    ttl = _lesser(wished, _least((each.max_ttl_s, Because(each.ref, field)) for each in reaching))
+    return _lesser(ttl, Bound(catalogue.limits.max_ttl_s, "server maximum"))
 
 
 def _default_ttl(reaching: tuple[Ceiling, ...], catalogue: Catalogue) -> Bound:
+    """The nearest level's, with every farther level that says the same: without one of them nothing would change."""
     field = "tokenSettings.defaultAccessTokenTTL"
-    for nearest in (True, False):
-        level = [each for each in reaching if bool(each.namespace) is nearest and each.default_ttl_s is not None]
-        if level:
-            found = _least(((each.default_ttl_s, Because(each.ref, field)) for each in level), None)
-            if found is not None:
-                return found
-    return Bound(catalogue.limits.default_ttl_s, "server default")
+    bound = Bound(catalogue.limits.default_ttl_s, "server default")
+    for namespaced in (False, True):
+        level = (each for each in reaching if bool(each.namespace) is namespaced)
+        nearer = _least((each.default_ttl_s, Because(each.ref, field)) for each in level)
+        if nearer is not None:
+            bound = replace(nearer, by=(*nearer.by, *bound.by)) if nearer.value == bound.value else nearer
+    return bound
 
 
 def _rate(grant: Grant, reaching: tuple[Ceiling, ...]) -> Bound | None:
     own = grant.max_tokens_per_minute
     field = "tokenSettings.maxTokensPerMinute"
-    least = _least(((each.max_tokens_per_minute, Because(each.ref, field)) for each in reaching), own)
-    return least or (Bound(own, "maxTokensPerMinute") if own is not None else None)
+    least = _least((each.max_tokens_per_minute, Because(each.ref, field)) for each in reaching)
+    return _lesser(Bound(own, "maxTokensPerMinute"), least) if own is not None else least
 
 
-def _least(candidates: Iterable[tuple[int | None, Because]], below: int | None) -> Bound | None:
-    """The least value under `below` and everyone who says it; None when nothing is under it."""
+def _least(candidates: Iterable[tuple[int | None, Because]]) -> Bound | None:
+    """The least value and everyone who says it; None when nobody says any."""
     given = [(value, because) for value, because in candidates if value is not None]
-    value = min((each for each, _ in given if below is None or each < below), default=None)
-    return (
-        Bound(value, "policy", tuple(because for each, because in given if each == value))
-        if value is not None
-        else None
-    )
+    if not given:
+        return None
+    least = min(value for value, _ in given)
+    return Bound(least, "policy", tuple(because for value, because in given if value == least))
+
+
+def _lesser(bound: Bound, other: Bound | None) -> Bound:
+    """The smaller one. Of two that say the same the first stands, policies of both are named."""
+    if other is None or bound.value < other.value:
+        return bound
+    if other.value < bound.value:
+        return other
+    return replace(bound, by=(*bound.by, *other.by)) if bound.by else bound
 
 
 def _rotation(own: Rotation, reaching: tuple[Ceiling, ...]) -> Rotation:
-    def least(*values: int | None) -> int | None:
-        return min((value for value in values if value is not None), default=None)
+    def given(values: Iterable[int | None]) -> list[int]:
+        return [value for value in values if value is not None]
 
-    interval = least(own.interval_days, *(each.max_interval_days for each in reaching)) or own.interval_days
-    max_grace = least(*(each.max_grace_period_hours for each in reaching))
-    grace = least(own.grace_period_hours, max_grace) or 0
+    interval = min([own.interval_days, *given(each.max_interval_days for each in reaching)])
+    max_graces = given(each.max_grace_period_hours for each in reaching)
     return Rotation(
         enabled=own.enabled or any(each.rotation_required for each in reaching),
         interval_days=interval,
         # Grace stays shorter than the interval, whatever was clamped to what.
-        grace_period_hours=min(grace, interval * 24 - 1),
-        max_grace_period_hours=max_grace,
-        max_hold_hours=least(*(each.max_hold_hours for each in reaching)),
+        grace_period_hours=min([own.grace_period_hours, interval * 24 - 1, *max_graces]),
+        max_grace_period_hours=min(max_graces, default=None),
+        max_hold_hours=min(given(each.max_hold_hours for each in reaching), default=None),
     )

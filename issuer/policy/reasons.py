@@ -1,15 +1,16 @@
 """Why a decision is what it is: every policy that has a say, and which of them bind (DESIGN section 2, "decision").
 
-`binding`: it shapes the merged answer, alone or in a tie with others that say the same. Not binding: it alone would change
-the ungoverned answer, but something stricter does so already. Removing every policy named here gives the ungoverned answer.
+`binding`: it shapes the merged answer, alone or in a tie with others that say the same: without them the answer is another.
+Not binding: it alone would change the ungoverned answer, but something stricter does so already. Removing every policy named
+here gives the ungoverned answer.
 """
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from issuer.model.resource import Resource
 from issuer.policy.catalogue import Catalogue
-from issuer.policy.ceilings import Policies, index_policies
+from issuer.policy.ceilings import Ceiling, Policies, index_policies
 from issuer.policy.decide import Allowed, Decision, decide
 from issuer.policy.governed import Because, Governed, govern
 from issuer.protocol.grants import TokenAsk
@@ -39,24 +40,27 @@ def explain(
 ) -> Explained:
     """The decision on a request of the account, and why. Pure, and much dearer than `decide`: it tries every policy."""
 
-    def answer(under: Policies) -> tuple[Governed, Decision]:
-        governed = govern(account, under, catalogue)
+    def answer(under: Iterable[Ceiling]) -> tuple[Governed, Decision]:
+        governed = govern(account, index_policies(under, policies.namespace_labels), catalogue)
         return governed, decide(governed, ask, method, catalogue, now)
 
-    nothing = index_policies((), policies.namespace_labels)
-    governed, decision = answer(policies)
-    _, ungoverned = answer(nothing)
-    reasons = list(binding_reasons(governed, decision))
+    def binds(part: str) -> bool:
+        """Whether the answer is another without the policies behind the part: not when something else says the same."""
+        behind = {each.policy for each in shaping if each.part == part}
+        _, without = answer(each for each in governed.reaching if each.ref not in behind)
+        return said(without) != said(decision)
+
+    governed, decision = answer(policies.all())
+    _, ungoverned = answer(())
+    shaping = tuple(binding_reasons(governed, decision))
+    reasons = [each for each in shaping if binds(each.part)]
     named = {reason.policy for reason in reasons}
     for ceiling in governed.reaching:
         if ceiling.ref in named:
             continue
-        alone_governed, alone = answer(nothing.changed(plus=[ceiling]))
+        alone_governed, alone = answer([ceiling])
         if said(alone) != said(ungoverned):
-            reasons += [
-                Reason(each.part, each.policy, each.field, binding=False)
-                for each in binding_reasons(alone_governed, alone)
-            ]
+            reasons += [replace(each, binding=False) for each in binding_reasons(alone_governed, alone)]
     return Explained(decision, ungoverned, tuple(reasons))
 
 

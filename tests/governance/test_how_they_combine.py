@@ -1,6 +1,7 @@
 """One row for each sentence of DESIGN section 3, "How they combine"."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -8,9 +9,10 @@ import pytest
 
 from issuer.failures import Failure
 from issuer.model.faults import Fault
+from issuer.model.kinds import AUTH_POLICY
 from issuer.model.scopes import ADMIN_AUDIENCE, ADMIN_SCOPE, SYSTEM_NAMESPACE
 from issuer.model.times import format_time
-from issuer.policy.ceilings import Ceiling
+from issuer.policy.ceilings import Ceiling, compile_policy
 from issuer.policy.decide import Allowed, Denied
 from issuer.policy.governed import govern
 from tests.governance.builders import (
@@ -24,6 +26,7 @@ from tests.governance.builders import (
     cluster_policy,
     policies,
     policy,
+    resource,
 )
 
 HELD = ["api:payments", "api:ledger:read", "api:ledger:admin"]
@@ -107,6 +110,7 @@ def test_requirements_add_up_dpop_and_mtls_together_require_both() -> None:
     assert failure(decision) is Failure.SENDER_CONSTRAINT_UNMET
     assert isinstance(decision, Denied)
     assert "dpop and mtls" in decision.why
+    assert [each.policy for each in decision.by] == ["AuthPolicy/payments/ceiling", "ClusterAuthPolicy/ceiling"]
 
 
 def test_methods_intersect_and_the_rest_is_not_accepted() -> None:
@@ -253,6 +257,13 @@ def test_unless_it_is_required_then_there_is_no_token() -> None:
     required = policy(claimMappings=[{"claim": "team", "fieldPath": "metadata.labels['team']", "required": True}])
     assert failure(answer(account(), required)) is Failure.CLAIM_MISSING
     assert isinstance(answer(account(labels={"team": "red"}), required), Allowed)
+
+
+def test_a_required_claim_may_come_from_the_account_or_another_mapping() -> None:
+    required = policy("a", claimMappings=[{"claim": "team", "fieldPath": "metadata.labels['team']", "required": True}])
+    mapped = cluster_policy(claimMappings=[{"claim": "team", "value": "x"}])
+    assert claims(required, team="own") == {"team": "own"}
+    assert claims(required, mapped) == {"team": "x"}
 
 
 @pytest.mark.parametrize(
@@ -410,6 +421,12 @@ def test_applies_to_system_reaches_the_admins() -> None:
 def test_there_is_no_auth_policy_in_issuer_system() -> None:
     with pytest.raises(Fault, match="appliesToSystem"):
         policy(namespace=SYSTEM_NAMESPACE)
+
+
+def test_an_auth_policy_stored_in_issuer_system_all_the_same_reaches_nobody() -> None:
+    written = resource(AUTH_POLICY, "payments", "ceiling", {"scopes": {"allowed": []}})
+    strayed = compile_policy(replace(written, namespace=SYSTEM_NAMESPACE))
+    assert isinstance(answer(admin(), strayed), Allowed)
 
 
 def test_every_fault_of_a_policy_is_named_at_once() -> None:

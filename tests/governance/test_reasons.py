@@ -1,17 +1,33 @@
 """Reasons, word for word: which policy, which field, which part, whether it binds. Kills what a mutation run left alive."""
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
-from issuer.policy.ceilings import Ceiling
+from issuer.model.kinds import AUTH_POLICY, CLUSTER_AUTH_POLICY, Kind
+from issuer.model.times import format_time
+from issuer.policy.catalogue import Catalogue
+from issuer.policy.ceilings import Ceiling, compile_policy
 from issuer.policy.decide import Allowed
 from issuer.policy.governed import govern
 from issuer.policy.grant import compile_grant
 from issuer.policy.reasons import Reason, explain
 from issuer.protocol.grants import TokenAsk
-from tests.governance.builders import BASIC, LIMITS, NOW, account, answer, catalogue, cluster_policy, policies, policy
+from tests.governance.builders import (
+    AT,
+    BASIC,
+    LIMITS,
+    NOW,
+    account,
+    answer,
+    catalogue,
+    cluster_policy,
+    policies,
+    policy,
+    resource,
+)
 
 CLUSTER, LOCAL = "ClusterAuthPolicy/c", "AuthPolicy/payments/n"
 ACCOUNT: dict[str, Any] = {
@@ -22,10 +38,10 @@ ACCOUNT: dict[str, Any] = {
 }
 
 
-def reasons(*ceilings: Ceiling, **changed: Any) -> set[tuple[str, str, str, bool]]:
+def reasons(*ceilings: Ceiling, under: Catalogue | None = None, **changed: Any) -> set[tuple[str, str, str, bool]]:
     """Every reason for the account's whole grant under these policies."""
-    of = account(**ACCOUNT | changed)
-    explained = explain(of, TokenAsk(tuple(of.spec["scopes"]), None), BASIC, policies(*ceilings), catalogue(), NOW)
+    of, known = account(**ACCOUNT | changed), under or catalogue()
+    explained = explain(of, TokenAsk(tuple(of.spec["scopes"]), None), BASIC, policies(*ceilings), known, NOW)
     return {(each.part, each.policy, each.field, each.binding) for each in explained.reasons}
 
 
@@ -159,6 +175,71 @@ def test_what_decided_the_lifetime_is_named_without_policies_too(own: str | None
     assert (decision.ttl_why, decision.ttl_by) == (why, ())
 
 
+@pytest.mark.parametrize(
+    ("own", "ceiling", "limit_s", "left_s", "why"),
+    [
+        pytest.param("5m", None, 300, None, "accessTokenTTL", id="the account and the server"),
+        pytest.param("1h", "5m", 300, None, "policy", id="a policy and the server"),
+        pytest.param("1h", "5m", 86_400, 300, "policy", id="a policy and expiresAt"),
+    ],
+)
+def test_of_two_that_set_the_same_lifetime_the_one_nearer_to_the_account_is_named_as_its_cause(
+    own: str, ceiling: str | None, limit_s: int, left_s: int | None, why: str
+) -> None:
+    known = catalogue(limits=type(LIMITS)(LIMITS.default_audience, 300, limit_s))
+    expiry: dict[str, Any] = {"expiresAt": format_time(AT + timedelta(seconds=left_s))} if left_s else {}
+    ceilings = [policy("n", tokenSettings={"maxAccessTokenTTL": ceiling})] if ceiling else []
+    decision = answer(account(tokenSettings={"accessTokenTTL": own}, **expiry), *ceilings, under=known)
+    assert isinstance(decision, Allowed)
+    assert (decision.ttl_s, decision.ttl_why) == (300, why)
+    assert [each.policy for each in decision.ttl_by] == ([LOCAL] if ceiling else [])
+
+
+def test_policies_that_tie_by_a_default_and_a_maximum_both_bind() -> None:
+    default, maximum = {"defaultAccessTokenTTL": "5m"}, {"maxAccessTokenTTL": "5m"}
+    assert reasons(
+        policy("n", tokenSettings=default), cluster_policy("c", tokenSettings=maximum), tokenSettings={}
+    ) == {
+        ("ttl", LOCAL, "tokenSettings.defaultAccessTokenTTL", True),
+        ("ttl", CLUSTER, "tokenSettings.maxAccessTokenTTL", True),
+    }
+
+
+def test_a_farther_default_that_says_the_same_as_the_nearest_binds_with_it_and_another_does_not() -> None:
+    def found(nearest: str, farther: str) -> set[tuple[str, bool]]:
+        near, far = ({"defaultAccessTokenTTL": each} for each in (nearest, farther))
+        named = reasons(policy("n", tokenSettings=near), cluster_policy("c", tokenSettings=far), tokenSettings={})
+        return {(who, binding) for _, who, _, binding in named}
+
+    assert found("5m", "5m") == {(LOCAL, True), (CLUSTER, True)}
+    assert found("5m", "2m") == {(LOCAL, True), (CLUSTER, False)}
+    assert found("10m", "2m") == {(LOCAL, True), (CLUSTER, False)}, (
+        "10m is what the server says, and not what 2m leaves"
+    )
+    assert found("5m", "10m") == {(LOCAL, True)}, "10m alone changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("tokens", "changed", "known"),
+    [
+        pytest.param({"defaultAccessTokenTTL": "10m"}, {"tokenSettings": {}}, {}, id="the server's default"),
+        pytest.param({"maxAccessTokenTTL": "30m"}, {}, {"limits": replace(LIMITS, max_ttl_s=1800)}, id="its maximum"),
+        pytest.param({"maxAccessTokenTTL": "5m"}, {"expiresAt": "2026-11-22T00:05:00Z"}, {}, id="expiresAt"),
+        pytest.param({"maxAccessTokenTTL": "1h"}, {}, {}, id="the account"),
+        pytest.param({"maxTokensPerMinute": 100}, {}, {}, id="the account's rate"),
+    ],
+)
+def test_a_policy_that_says_what_something_else_says_too_has_no_say(
+    tokens: dict[str, Any], changed: dict[str, Any], known: dict[str, Any]
+) -> None:
+    assert reasons(policy("n", tokenSettings=tokens), under=catalogue(**known), **changed) == set()
+
+
+def test_a_policy_that_says_what_a_scope_says_too_has_no_say() -> None:
+    scope = {"scope": "api:a", "maxAccessTokenTTL": "5m"}
+    assert reasons(policy("n", tokenSettings={"maxAccessTokenTTL": "5m"}), under=catalogue(scope)) == set()
+
+
 def test_compiled_policies_reach_issuer_system_only_when_they_say_so() -> None:
     assert cluster_policy().applies_to_system is False
     assert cluster_policy(appliesToSystem=True).applies_to_system is True
@@ -171,13 +252,20 @@ def test_every_scope_and_claim_that_is_withheld_is_a_reason_of_its_own() -> None
 
 
 def test_a_withheld_claim_that_a_mapping_restores_unchanged_is_no_reason() -> None:
-    same = policy("n", claims={"denied": ["team"]}, claimMappings=[{"claim": "team", "value": "red"}])
-    assert {(part, field) for part, _, field, _ in reasons(same)} == {("claim team", "claimMappings[team]")}
+    denies: Any = {"claims": {"denied": ["team"]}}
+    restores: Any = {"claimMappings": [{"claim": "team", "value": "red"}]}
+    assert reasons(policy("n", **denies, **restores)) == set(), "without the policy the answer is the same"
+    assert reasons(cluster_policy("c", **denies), policy("n", **restores)) == {
+        ("claim team", LOCAL, "claimMappings[team]", True),
+        ("claim team", CLUSTER, "claims.denied", False),
+    }
 
 
 def test_a_claim_that_two_policies_require_names_both() -> None:
     missing: Any = {"claimMappings": [{"claim": "x", "fieldPath": "metadata.labels['x']", "required": True}]}
-    assert {who for _, who, _, _ in reasons(policy("n", **missing), cluster_policy("c", **missing))} == {LOCAL, CLUSTER}
+    assert {(who, binding) for _, who, _, binding in reasons(policy("n", **missing), cluster_policy("c", **missing))} == {
+        (LOCAL, True), (CLUSTER, True),
+    }  # fmt: skip
 
 
 def test_a_lower_rate_alone_is_a_change_of_the_answer() -> None:
@@ -213,7 +301,29 @@ def test_a_stored_claim_whose_name_became_reserved_stays_out_of_the_grant(claim:
     assert dict(compile_grant(later).claims) == {"team": "red"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "namespace", "claim", "mapped"),
+    [
+        (AUTH_POLICY, "payments", "cnf", False),
+        (CLUSTER_AUTH_POLICY, "", "cnf", False),
+        (AUTH_POLICY, "payments", "groups", False),
+        (CLUSTER_AUTH_POLICY, "", "groups", True),
+        (AUTH_POLICY, "payments", "env", True),
+    ],
+    ids=lambda value: getattr(value, "kind", None),
+)
+def test_a_stored_mapping_whose_claim_became_reserved_is_not_applied(
+    kind: Kind, namespace: str, claim: str, *, mapped: bool
+) -> None:
+    stored = resource(kind, namespace, "p", {"claimMappings": [{"claim": "team", "value": "x"}]})
+    later = {**stored.spec, "claimMappings": [{**stored.spec["claimMappings"][0], "claim": claim}]}
+    decision = answer(account(), compile_policy(replace(stored, spec=later)))
+    assert isinstance(decision, Allowed)
+    assert dict(decision.governed.claims) == ({claim: "x"} if mapped else {})
+
+
 @pytest.mark.parametrize("enabled", [True, False])
-def test_the_accounts_own_wish_to_rotate_is_kept(*, enabled: bool) -> None:
+def test_the_accounts_own_wish_to_rotate_is_kept_when_no_policy_requires_rotation(*, enabled: bool) -> None:
     of = account(credentialRotation={"enabled": enabled})
-    assert govern(of, policies(), catalogue()).rotation.enabled is enabled
+    silent, undemanding = policy("a"), policy("b", credentialRotation={"maxIntervalDays": 30})
+    assert govern(of, policies(silent, undemanding), catalogue()).rotation.enabled is enabled

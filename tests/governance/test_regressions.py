@@ -6,7 +6,7 @@ import asyncpg
 import pytest
 
 from issuer.administration.bootstrap import FirstStart
-from issuer.ratelimit import TokenRates
+from issuer.ratelimit import Rates
 from issuer.wiring import first_start
 from tests.databases import LOCAL, Databases
 from tests.governance.test_in_force import CLUSTER_POLICIES, POLICIES, put_policy
@@ -72,7 +72,7 @@ async def test_a_grace_promised_before_a_ceiling_is_clamped_by_it(world: World) 
 @pytest.mark.parametrize("per_minute", [1, 3, 7, 60, 100, 599, 600, 1_000])
 def test_the_whole_minutes_allowance_may_be_taken_at_once(per_minute: int) -> None:
     for start in (0.1, 1_234_567.891, 98_765_432.123):
-        rates = TokenRates(10)
+        rates = Rates(10)
         assert [rates.admit("a", per_minute, start) for _ in range(per_minute)] == [None] * per_minute
         assert rates.admit("a", per_minute, start) is not None
 

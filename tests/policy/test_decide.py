@@ -275,7 +275,7 @@ def test_a_grant_is_the_accounts_spec_with_its_effective_defaults() -> None:
     held = compile_grant(account())
     assert (held.type, held.ttl_s, held.expires_at, held.default_scopes) == ("service", None, None, None)
     assert (held.scopes, held.audiences, dict(held.claims)) == (("a", "b"), (), {})
-    assert held.client_id == f"sa-{held.uid}"
+    assert (held.namespace, held.name, held.client_id) == ("payments", "api", f"sa-{held.uid}")
 
 
 def test_a_grant_reads_every_field() -> None:
