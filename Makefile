@@ -3,12 +3,13 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+FUZZ_S ?= 600
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint format bench clean
+.PHONY: help run test test-long lint format bench fuzz clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Issuer needs Python 3.11 or later; try: make PYTHON=python3.12 $(MAKECMDGOALS)")'
@@ -22,6 +23,9 @@ run: $(STAMP) ## a running issuer on a database of its own: http://127.0.0.1:808
 
 test: $(STAMP) ## all tests, on a real PostgreSQL
 	@$(BIN)/pytest --numprocesses 2 --dist worksteal
+
+test-long: $(STAMP) ## what `make test` does a few times, done often enough to be sure
+	@$(BIN)/pytest -m long
 
 lint: $(STAMP) ## ruff, mypy strict, import contracts, Dockerfile, compose file, YAML
 	@$(BIN)/ruff format --check
@@ -38,6 +42,9 @@ format: $(STAMP) ## rewrite the code in the house format
 
 bench: $(STAMP) ## ratios against the ceiling (wants wrk: apt-get install wrk)
 	@$(BIN)/python -m tests.benchmarks
+
+fuzz: $(STAMP) ## the admin API against its own OpenAPI document, ten minutes (FUZZ_S=60 for one)
+	@FUZZ_S=$(FUZZ_S) $(BIN)/pytest --capture=no tests/fuzz
 
 clean: ## remove what the targets made, the development database included
 	@rm -rf $(VENV) .issuer .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache bench.json

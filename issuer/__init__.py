@@ -2,7 +2,7 @@
 
 The code map: the modules in the order a token request meets them, each with what it can refuse.
 
-    web.listen       sockets and servers; bytes come in
+    web.listen       sockets and servers; .connection what may come in                408, 431, 503
     web.token        reads a bounded body                                         413
     issuance         THE PAGE: everything below, top to bottom, on one screen
     protocol         what was sent, RFC text as code, no clock and no I/O
@@ -26,18 +26,21 @@ The code map: the modules in the order a token request meets them, each with wha
 How the world comes to be, from the other side:
 
     cli              people: servers beside the database, clients beside the admin port
-    web.resources    the admin API: Kubernetes conventions in HTTP
-    administration   the single write path: guard, authorize, resources, secrets, bootstrap
+    web.resources    the admin API: Kubernetes conventions in HTTP; .lists LIST and WATCH, .guarded who may
+    administration   the single write path: guard, authorize, resources, secrets, bootstrap, rekeying
+    checks           what `issuer check` judges: facts in, findings out, one table
+    reference        what the API is, for programs and people: the table of requests, schemas, the reference page
     model            what people write: one file a resource kind, `kinds` the table of them
     store            PostgreSQL: the one statement by which objects change, secrets, keys, migrations
-    workers          what runs beside requests: reload keeps snapshot and directory true
+    workers          what runs beside requests: reload keeps snapshot and directory true, changefeed feeds watchers,
+                     housekeeping, readiness of all processes, supervisor
 
 And what all of them stand on:
 
     failures         the closed list of refusals: public sentence and internal cause
     events           the closed list of everything worth noticing; observe makes it log lines, and nothing else logs
     settings         environment and file, once, frozen; manifests reads YAML and JSON; sources are time and chance
-    wiring           puts it together; the only module that may import everything
+    wiring           puts it together; the only module that may import everything; serving runs it, in one process or many
     embedded         the PostgreSQL of development and tests
 
 Where a new thing goes, each one small module and one row:

@@ -19,6 +19,8 @@ MAX_LIVE_VERSIONS = 8
 """More secrets than this are never accepted at once: each is compared at every authentication."""
 MAX_KEPT_VERSIONS = 32
 """Retired versions are remembered this far back, so that one presented again is noticed."""
+UNDELIVERED_DAYS = 7
+"""How long a secret may wait for its driver before somebody is told."""
 
 
 class SecretState(StrEnum):
@@ -45,7 +47,8 @@ class SecretVersion:
     `activated_at`: acknowledged or first used. `retires_at`: accepted before it, not from it on. `cut_at`: cut as
     compromised. `hold_until`: when a pending version stops holding its predecessor. `grace_s`: what the predecessor gets
     when this one becomes active, None for what the account says at that moment; a version whose hold will end has it from
-    the start, so that an edit of the account after that end rewrites nothing.
+    the start, so that an edit of the account after that end rewrites nothing. `overdue_at`: when somebody was told that
+    nobody stores it.
     """
 
     version: int
@@ -57,6 +60,7 @@ class SecretVersion:
     cut_at: datetime | None = None
     hold_until: datetime | None = None
     grace_s: float | None = None
+    overdue_at: datetime | None = None
 
     def state_at(self, now: datetime) -> SecretState:
         """The state of a settled version (see `settle`). A cut needs no clock: it holds where one is behind, too."""
@@ -144,15 +148,39 @@ def hand_out(
             f"version {newest.version} was handed out and is not acknowledged yet: its driver acknowledges it, or reads it "
             'again at credentials/current; {"compromised": true} replaces it'
         )
-    if sum(version.state_at(now) is not SecretState.RETIRED for version in versions) >= MAX_LIVE_VERSIONS:
+    versions = _with_next(versions, terms, now, grace_s)
+    made = replace(versions[-1], handed_out_at=now)
+    versions = _replaced(versions, made)
+    return Handover(_acknowledged(versions, made, terms, now) if acknowledge else versions, made.version, made=True)
+
+
+def make_next(versions: Versions, terms: Terms, now: datetime) -> Versions:
+    """The versions with a new one, pending, that nobody has been given yet: what rotation on schedule does.
+
+    Raises LifecycleConflict while one is pending, since a second would be a secret nobody has either, and when too many
+    are live.
+    """
+    versions = settle(versions, terms, now)
+    if versions[-1].state_at(now) is SecretState.PENDING:
+        raise LifecycleConflict(f"version {versions[-1].version} is pending")
+    return _with_next(versions, terms, now, None)
+
+
+def _with_next(versions: Versions, terms: Terms, now: datetime, grace_s: float | None) -> Versions:
+    """A new version behind settled ones."""
+    if len(live_versions(versions, now)) >= MAX_LIVE_VERSIONS:
         raise LifecycleConflict(f"{MAX_LIVE_VERSIONS} versions are live: wait until one of them retires")
     hold_until = None
     if terms.max_hold_s is not None:
         hold_until = now + timedelta(seconds=terms.max_hold_s)
         grace_s = grace_s if grace_s is not None else terms.grace_s
-    made = SecretVersion(newest.version + 1, now, handed_out_at=now, grace_s=grace_s, hold_until=hold_until)
-    versions = _bounded((*versions, made), now)
-    return Handover(_acknowledged(versions, made, terms, now) if acknowledge else versions, made.version, made=True)
+    made = SecretVersion(versions[-1].version + 1, now, grace_s=grace_s, hold_until=hold_until)
+    return _bounded((*versions, made), now)
+
+
+def live_versions(versions: Versions, now: datetime) -> Versions:
+    """Those that are accepted at this instant, of settled ones."""
+    return tuple(version for version in versions if version.state_at(now) is not SecretState.RETIRED)
 
 
 def read_current(versions: Versions, terms: Terms, now: datetime) -> Handover:

@@ -54,6 +54,37 @@ class SecretFirstUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class SecretRotated:
+    """A rotation was due: the account has one more secret version, pending, which waits for its driver to store it."""
+
+    client_id: str
+    namespace: str
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class SecretHoldEnded:
+    """Nobody acknowledged or used a version for as long as policy lets its predecessor wait: that one is in grace now."""
+
+    client_id: str
+    namespace: str
+    name: str
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryOverdue:
+    """A secret version waits for its driver since `waits_s` seconds: the driver is gone, or never came."""
+
+    client_id: str
+    namespace: str
+    name: str
+    version: int
+    waits_s: int
+
+
+@dataclass(frozen=True, slots=True)
 class FirstUseNotRecorded:
     """The first use of a pending version could not be written yet; it is tried again in a moment."""
 
@@ -103,6 +134,20 @@ class SnapshotStale:
 
 
 @dataclass(frozen=True, slots=True)
+class SnapshotCurrent:
+    """The database is followed again, after `stale_s` seconds in which the last good snapshot was in force."""
+
+    stale_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ListenerLost:
+    """Writes of other processes are not heard of at once any more; the next poll sees them. Listening is tried again."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
 class WorldReplaced:
     """The database is another one than before (failover, restore): every cached value was dropped."""
 
@@ -121,6 +166,29 @@ class ServerReady:
 @dataclass(frozen=True, slots=True)
 class ServerStopping:
     """A stop was asked for; requests in flight are finished."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEnded:
+    """A process of this server ended by itself, or not as it should; the others are stopped. Negative: by that signal."""
+
+    process: str
+    exit_code: int
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateLoaded:
+    """A port's certificate was renewed; new connections get it."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateRefused:
+    """A port's certificate has changed and cannot be used; the last good one stays in use."""
+
+    path: str
+    error: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +229,97 @@ class Bootstrapped:
 
 
 @dataclass(frozen=True, slots=True)
+class MasterKeyReplaced:
+    """So many sealed blobs were wrapped anew under the current master key; so many are still under another one."""
+
+    kek_id: str
+    rewrapped: int
+    left: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPublished:
+    """A signing key was made and stands in the JWKS; it signs once every verifier knows it."""
+
+    keyset: str
+    kid: str
+    algorithm: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyActivated:
+    """A signing key began to sign, after it was published for long enough."""
+
+    keyset: str
+    kid: str
+    replaced: str
+    published_for_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyActivatedEarly:
+    """A signing key began to sign before every verifier could know it, in an emergency: tokens may fail until they do."""
+
+    keyset: str
+    kid: str
+    replaced: str
+    published_for_s: float
+    lead_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRetiring:
+    """A signing key signs no more; it stays in the JWKS for what it signed."""
+
+    keyset: str
+    kid: str
+    retires_at: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyForgotten:
+    """A signing key verifies nothing any more and was deleted, its private half included."""
+
+    keyset: str
+    kid: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCompromised:
+    """A signing key left the JWKS at once. What it signed from here to there is not to be trusted; `signing` took over."""
+
+    keyset: str
+    kid: str
+    signed_from: str
+    signed_until: str
+    signing: str
+
+
+@dataclass(frozen=True, slots=True)
+class KeysCrowded:
+    """More keys of one KeySet are published than a steady life has: they take turns faster than tokens expire."""
+
+    keyset: str
+    published: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeyIntervalTooShort:
+    """With these settings a key cannot be published in time for the interval its KeySet wants; rotations come later."""
+
+    keyset: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class ScheduleScaled:
+    """Days and hours of resources do not last what days and hours last: right for tests, and for nothing else."""
+
+    day_s: float
+    hour_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class EmbeddedPostgresReady:
     """The development database accepts connections."""
 
@@ -181,18 +340,36 @@ Event: TypeAlias = (
     | TokenRefused
     | RetiredSecretPresented
     | SecretFirstUsed
+    | SecretRotated
+    | SecretHoldEnded
+    | DeliveryOverdue
     | FirstUseNotRecorded
     | ResourceWritten
     | AdminRequestRefused
     | SnapshotLoaded
     | SnapshotStale
+    | SnapshotCurrent
+    | ListenerLost
     | WorldReplaced
     | ServerReady
     | ServerStopping
+    | ProcessEnded
+    | CertificateLoaded
+    | CertificateRefused
     | RequestFailed
     | WorkFailed
     | SchemaMigrated
     | Bootstrapped
+    | MasterKeyReplaced
+    | KeyPublished
+    | KeyActivated
+    | KeyActivatedEarly
+    | KeyRetiring
+    | KeyForgotten
+    | KeyCompromised
+    | KeysCrowded
+    | KeyIntervalTooShort
+    | ScheduleScaled
     | EmbeddedPostgresReady
     | EmbeddedPostgresDied
 )

@@ -1,21 +1,24 @@
 """THE PAGE: a token request from top to bottom.
 
     wire ─▶ parse ─▶ read_credential ─▶ account ─▶ verify ─▶ standing ─▶ decide ─▶ prepare ─▶ sign ─▶ answer
-            pure     pure               memory,    pure      pure        pure      pure       µs      pure
-                                        1 query
+            pure     pure               memory     pure      pure        pure      pure       µs      pure
+                                          │          │
+                                          └──────────┴─▶ settle: what memory alone cannot answer; reads, waits, throttles
 
-The snapshot is read once, at the top; from then on only values travel. Whatever goes wrong on the way is one `Refusal`,
-caught once, at the bottom: the client reads its public side, the event carries the cause. Authentication comes before any
-question about the account, so that a stranger learns nothing from the order of answers.
+The snapshot is read once, at the top, and once more when something had to be waited for; from then on only values travel.
+Whatever goes wrong on the way is one `Refusal`, caught once, at the bottom: the client reads its public side, the event
+carries the cause. Authentication comes before any question about the account, so that a stranger learns nothing from the
+order of answers.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from issuer.directory import Directory
 from issuer.events import Emit, RetiredSecretPresented, TokenIssued, TokenRefused
 from issuer.failures import Failure, Refusal
 from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
+from issuer.model.resource import parse_client_id
 from issuer.policy.catalogue import OPENID
 from issuer.policy.decide import Allowed, Denied, decide, is_refused_method
 from issuer.protocol.authentication import METHODS, read_credential
@@ -23,18 +26,27 @@ from issuer.protocol.authentication.method import Evidence, Presented, Proof
 from issuer.protocol.grants import find_grant
 from issuer.protocol.request import WireRequest, parse_token_request
 from issuer.protocol.response import Answer, refusal_answer, token_answer
-from issuer.ratelimit import TokenRates
+from issuer.protocol.source import network_of
+from issuer.ratelimit import FailureRates, NoPlace, Places, Rates
 from issuer.signing.ticket import TokenIdentity, prepare_access_token, prepare_id_token
 from issuer.snapshot import Account, Known, Snapshot
 from issuer.sources import Sources
 from issuer.store.database import DatabaseUnavailable
+
+MAX_PATIENT = 2_048
+MAX_PATIENT_OF_A_SOURCE = 256
+
+
+def _patience() -> Places:
+    return Places(MAX_PATIENT, MAX_PATIENT_OF_A_SOURCE)
 
 
 @dataclass(frozen=True, slots=True)
 class Issuance:
     """What the page stands on. `snapshot` gives the current one, None before the first good one.
 
-    `hasten` looks for a newer one at once.
+    `hasten` looks for a newer one at once, `next_look` waits for the next poll and raises DatabaseUnavailable when that fails.
+    `failures` throttles failed authentication; `patience` is the room for those who wait for a poll.
     """
 
     issuer: str
@@ -42,24 +54,29 @@ class Issuance:
     directory: Directory
     sources: Sources
     emit: Emit
-    rates: TokenRates
+    rates: Rates
     note_first_use: Callable[[str, int], None]
     hasten: Callable[[], Awaitable[None]]
+    next_look: Callable[[], Awaitable[None]]
+    failures: FailureRates = field(default_factory=FailureRates)
+    patience: Places = field(default_factory=_patience)
 
 
 async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
     """The answer to a token request, whatever it is. Never raises for anything a client can send."""
     presented: Presented | None = None
     try:
-        snapshot = issuance.snapshot()
-        if snapshot is None:
-            raise Refusal(Failure.NOT_READY)
-        now = issuance.sources.now().timestamp()
+        snapshot, now = _present(issuance)
         request = parse_token_request(wire)
         grant_type = find_grant(request)
         presented = read_credential(request)
-        account, proof = await _authenticate(issuance, presented, snapshot, now, wire.source)
-        snapshot = await _knowing_its_namespace(issuance, account, snapshot)
+        account = issuance.directory.recall(presented.client_id)
+        proof = _verify(presented, account, snapshot, now) if account is not None else None
+        if account is None or proof is None or proof.retired:
+            account, proof = await _settle(issuance, presented, account, proof, wire.source)
+            snapshot, now = _present(issuance)
+        if account.resource.namespace not in snapshot.governance.policies.namespace_labels:
+            snapshot = await _knowing_its_namespace(issuance, account)
         known = account.under(snapshot.governance)
         _check_standing(known, snapshot, now)
         ask = grant_type.parse_ask(request)
@@ -76,43 +93,81 @@ async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
         return _refuse(issuance, Refusal(Failure.DATABASE_UNAVAILABLE, str(error)), presented, wire.source)
 
 
-async def _authenticate(
-    issuance: Issuance, presented: Presented, snapshot: Snapshot, now: float, source: str
-) -> tuple[Account, Proof]:
-    """The account and the proof that it is the caller. Raises Refusal.
+def _present(issuance: Issuance) -> tuple[Snapshot, float]:
+    """The world and the instant, as they are now. Raises Refusal (503)."""
+    snapshot = issuance.snapshot()
+    if snapshot is None:
+        raise Refusal(Failure.NOT_READY)
+    return snapshot, issuance.sources.now().timestamp()
 
-    An unknown client costs what a wrong secret costs: the same HMACs, the same number of queries, the same answer. A
-    secret that matches nothing is compared once more with the account as the database has it now.
+
+def _verify(presented: Presented, account: Account | None, snapshot: Snapshot, now: float) -> Proof | None:
+    """The proof that the caller is the account; for nobody the same effort and None."""
+    secrets = account.under(snapshot.governance).secrets if account is not None else ()
+    return METHODS[presented.method].verify(presented, Evidence(secrets, snapshot.peppers), now)
+
+
+async def _settle(
+    issuance: Issuance, presented: Presented, account: Account | None, proof: Proof | None, source: str
+) -> tuple[Account, Proof]:
+    """The account and the proof that it is the caller, where `account` and `proof` from memory are none. Raises Refusal.
+
+    401 is said only when the database was looked at after the question came: by a read of this account, at most one a
+    second, or else by the next poll. An unknown client costs what a wrong secret costs: the same HMACs, queries and waiting,
+    and the same rates beyond which all of that is saved and the answer is 429. A correct credential is never throttled.
     """
-    verify = METHODS[presented.method].verify
-    account = await issuance.directory.account(presented.client_id)
-    proof = verify(presented, _evidence(account, snapshot), now)
+    network = network_of(source)
+    fresh = False
+    if account is None:
+        account, fresh = await issuance.directory.look_up(presented.client_id, network)
+        proof = _verify(presented, account, *_present(issuance))
     if proof is None:
-        account = await issuance.directory.reread(presented.client_id)
+        _require_rate(issuance.failures.wait_s, issuance, presented, network)
+        if not fresh:
+            account = await _newest(issuance, presented.client_id, network)
         # Also when nothing new was read: a stranger and a wrong secret must cost the same.
-        proof = verify(presented, _evidence(account, snapshot), now)
+        proof = _verify(presented, account, *_present(issuance))
+    if account is not None and proof is not None and not proof.retired:
+        return account, proof
+    _require_rate(issuance.failures.admit, issuance, presented, network)
     if account is None:
         raise Refusal(Failure.CLIENT_UNKNOWN)
     if proof is None:
         raise Refusal(Failure.SECRET_WRONG)
-    if proof.retired:
-        issuance.emit(RetiredSecretPresented(presented.client_id, proof.version, source))
-        raise Refusal(Failure.SECRET_RETIRED, proof.credential)
-    return account, proof
+    issuance.emit(RetiredSecretPresented(presented.client_id, proof.version, source))
+    raise Refusal(Failure.SECRET_RETIRED, proof.credential)
 
 
-def _evidence(account: Account | None, snapshot: Snapshot) -> Evidence:
-    secrets = account.under(snapshot.governance).secrets if account is not None else ()
-    return Evidence(secrets, snapshot.peppers)
+async def _newest(issuance: Issuance, client_id: str, network: str) -> Account | None:
+    """The account as the database has it after this call. Raises Refusal (429), DatabaseUnavailable."""
+    account, fresh = await issuance.directory.reread(client_id, network)
+    if fresh:
+        return account
+    try:
+        with issuance.patience.place(network):
+            await issuance.next_look()
+    except NoPlace:
+        raise Refusal(Failure.TOO_MANY_FAILURES, "too many wait for the next poll", retry_after_s=1) from None
+    # Unless the poll saw a write of it, it is where it was, and this is no query.
+    return (await issuance.directory.look_up(client_id, network)).account
 
 
-async def _knowing_its_namespace(issuance: Issuance, account: Account, snapshot: Snapshot) -> Snapshot:
+def _require_rate(
+    rate: Callable[[str, str, float], int | None], issuance: Issuance, presented: Presented, network: str
+) -> None:
+    """Raises Refusal (429) where authentication failed too often."""
+    # Ids of another shape are as long and as many as their senders like: together they are one.
+    client_id = presented.client_id if parse_client_id(presented.client_id) is not None else ""
+    wait_s = rate(client_id, network, issuance.sources.elapsed_s())
+    if wait_s is not None:
+        raise Refusal(Failure.TOO_MANY_FAILURES, retry_after_s=wait_s)
+
+
+async def _knowing_its_namespace(issuance: Issuance, account: Account) -> Snapshot:
     """A snapshot that knows the account's namespace, and so every ceiling over it. Raises Refusal (503).
 
     An account made on another replica a moment ago is read from the database before the poll has brought its namespace.
     """
-    if account.resource.namespace in snapshot.governance.policies.namespace_labels:
-        return snapshot
     await issuance.hasten()
     newer = issuance.snapshot()
     if newer is None or account.resource.namespace not in newer.governance.policies.namespace_labels:
@@ -180,9 +235,16 @@ def _issue(issuance: Issuance, snapshot: Snapshot, allowed: Allowed, proof: Proo
     return token_answer(access_token, allowed.ttl_s, scope, id_token)
 
 
+_BEFORE_IT_IS_KNOWN = frozenset(
+    {Failure.CLIENT_UNKNOWN, Failure.TOO_MANY_FAILURES, Failure.DATABASE_UNAVAILABLE, Failure.NOT_READY}
+)
+
+
 def _refuse(issuance: Issuance, refusal: Refusal, presented: Presented | None, source: str) -> Answer:
     failure = refusal.failure
-    # A stranger's client_id may be anything, a secret pasted into the wrong field included: only ours are repeated.
-    known = presented.client_id if presented is not None and failure is not Failure.CLIENT_UNKNOWN else None
-    issuance.emit(TokenRefused(failure.name.lower(), refusal.detail, known, source))
+    client_id = presented.client_id if presented is not None else None
+    if client_id is not None and failure in _BEFORE_IT_IS_KNOWN and issuance.directory.recall(client_id) is None:
+        # A stranger's client_id may be anything, a secret pasted into the wrong field included: only ours are repeated.
+        client_id = None
+    issuance.emit(TokenRefused(failure.name.lower(), refusal.detail, client_id, source))
     return refusal_answer(failure, refusal.retry_after_s)

@@ -11,6 +11,12 @@ from typing import Any, cast
 import yaml
 
 MAX_DEPTH = 100
+"""Objects and lists inside each other; nothing of ours needs ten."""
+MAX_BODY_BYTES = 1_048_576
+"""Of one request to the admin port."""
+MAX_YAML_BYTES = 131_072
+"""Of one written as YAML, which Python code reads two hundred times slower than JSON, on the loop that tokens are issued on."""
+_TOO_DEEP = f"nested more than {MAX_DEPTH} levels deep"
 
 
 class ManifestError(Exception):
@@ -18,13 +24,22 @@ class ManifestError(Exception):
 
 
 class _JsonLoader(yaml.SafeLoader):
-    """PyYAML's safe loader without anything JSON could not say."""
+    """PyYAML's safe loader without anything JSON could not say, and with an end to its depth."""
+
+    _depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
             event: Any = self.peek_event()  # type: ignore[no-untyped-call]
             raise yaml.composer.ComposerError(None, None, "aliases (*name) are not accepted", event.start_mark)
-        return super().compose_node(parent, index)
+        # A scalar may stand one deeper. Each level makes PyYAML's scanner slower, so this cannot wait for the whole text.
+        if self._depth > MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, _TOO_DEEP, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set[str]()
@@ -101,7 +116,7 @@ def _refuse_unstorable(value: Any, depth: int = 0) -> None:
     PostgreSQL's jsonb has no NUL, UTF-8 no lone surrogate, JSON no infinity, and Python's stack an end.
     """
     if depth == MAX_DEPTH and isinstance(value, dict | list):
-        raise ValueError("nested too deeply")
+        raise ValueError(_TOO_DEEP)
     if isinstance(value, float) and not isfinite(value):
         raise ValueError("a number is too large, or none")
     if isinstance(value, str):
@@ -132,4 +147,4 @@ def _refuse_constant(name: str) -> Any:
 
 
 def _one_line(error: Exception) -> str:
-    return "nested too deeply" if isinstance(error, RecursionError) else str(error).splitlines()[0]
+    return _TOO_DEEP if isinstance(error, RecursionError) else str(error).splitlines()[0]

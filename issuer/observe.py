@@ -1,19 +1,22 @@
 """Events become log lines (later also metrics and audit records). The only module that logs, and where redaction lives.
 
-Nothing secret is ever put into an event; what looks like a secret all the same is taken out here, once more.
+Nothing secret is ever put into an event; what looks like a secret all the same is taken out here, once more. What strangers
+can bring about as often as they like is a line once and a number after it: nobody fills our disk.
 """
 
 import logging
 import re
 import sys
-from collections.abc import Mapping, MutableMapping
-from dataclasses import fields
-from typing import Any, Literal, TextIO
+import time
+from collections.abc import Callable, Hashable, Mapping, MutableMapping
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
 
 from issuer import events
 from issuer.events import EVENT_TYPES, Emit, Event
+from issuer.protocol.source import network_of
 from issuer.settings import LogSettings
 
 Level = Literal["debug", "info", "warning", "error"]
@@ -23,23 +26,52 @@ LEVELS: Mapping[type[Event], Level] = {
     events.TokenRefused: "info",
     events.RetiredSecretPresented: "warning",
     events.SecretFirstUsed: "info",
+    events.SecretRotated: "info",
+    events.SecretHoldEnded: "warning",
+    events.DeliveryOverdue: "warning",
     events.FirstUseNotRecorded: "warning",
     events.ResourceWritten: "info",
     events.AdminRequestRefused: "warning",
     events.SnapshotLoaded: "debug",
     events.SnapshotStale: "warning",
+    events.SnapshotCurrent: "info",
+    events.ListenerLost: "warning",
     events.WorldReplaced: "warning",
     events.ServerReady: "info",
     events.ServerStopping: "info",
+    events.ProcessEnded: "error",
+    events.CertificateLoaded: "info",
+    events.CertificateRefused: "error",
     events.RequestFailed: "error",
     events.WorkFailed: "error",
     events.SchemaMigrated: "info",
     events.Bootstrapped: "info",
+    events.MasterKeyReplaced: "info",
+    events.KeyPublished: "info",
+    events.KeyActivated: "info",
+    events.KeyActivatedEarly: "warning",
+    events.KeyRetiring: "info",
+    events.KeyForgotten: "info",
+    events.KeyCompromised: "warning",
+    events.KeysCrowded: "warning",
+    events.KeyIntervalTooShort: "warning",
+    events.ScheduleScaled: "warning",
     events.EmbeddedPostgresReady: "info",
     events.EmbeddedPostgresDied: "error",
 }
 if unread := EVENT_TYPES - LEVELS.keys():  # pragma: no cover
     raise RuntimeError(f"no level for {unread}")
+
+# What makes two events of strangers the same to a reader of the log.
+_SAME: Mapping[type[Event], Callable[[Any], Hashable]] = {
+    events.TokenRefused: lambda event: (event.failure, event.client_id, network_of(event.source)),
+    events.RetiredSecretPresented: lambda event: (event.client_id, event.version, network_of(event.source)),
+    events.AdminRequestRefused: lambda event: (event.principal, event.cause),
+    events.RequestFailed: lambda event: (event.path, event.error, event.where),
+}
+REPEATS_S = 60.0
+MAX_DIFFERENT = 250
+"""Lines in REPEATS_S that differ; the rest is a number, too."""
 
 _NUMBERS: Mapping[Level, int] = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 _SECRET_SHAPES = re.compile(
@@ -66,18 +98,70 @@ def _redact_values(_: Any, __: str, line: MutableMapping[str, Any]) -> MutableMa
     return {name: redact(value) if isinstance(value, str) else value for name, value in line.items()}
 
 
+_Write: TypeAlias = Callable[[Mapping[str, int]], None]
+"""Writes one line, with these fields added."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """A line that was written, how its last repetition would be written, and how many there were."""
+
+    write: _Write
+    repeated: int = 0
+
+
+class _Repeats:
+    """The first of its kind is a line at once; those after it within REPEATS_S are one line, when that time is over.
+
+    It is noticed to be over by the next line of any kind: a server to which nothing happens says nothing.
+    """
+
+    def __init__(self, omitted: _Write, elapsed_s: Callable[[], float]) -> None:
+        self._omitted = _Line(omitted)
+        self._elapsed_s = elapsed_s
+        self._lines: dict[Hashable, _Line] = {}
+        self._until = elapsed_s() + REPEATS_S
+
+    def say(self, same: Hashable, write: _Write) -> None:
+        """Writes the line, or counts it among the lines that are the same."""
+        self.turn()
+        known = self._lines.get(same)
+        if known is not None:
+            known.write, known.repeated = write, known.repeated + 1
+        elif len(self._lines) < MAX_DIFFERENT:
+            self._lines[same] = _Line(write)
+            write({})
+        else:
+            self._omitted.repeated += 1
+
+    def turn(self) -> None:
+        """Says what was counted, once the time for it has come."""
+        now = self._elapsed_s()
+        if now < self._until:
+            return
+        said, self._lines, self._until = (*self._lines.values(), self._omitted), {}, now + REPEATS_S
+        self._omitted = _Line(self._omitted.write)
+        for line in said:
+            if line.repeated:
+                line.write({"repeated": line.repeated})
+
+
 class _FromLibraries(logging.Handler):
     """Warnings of libraries, through the same processors: message only, since tracebacks quote values."""
 
-    def __init__(self, logger: Any) -> None:
+    def __init__(self, logger: Any, repeats: _Repeats) -> None:
         super().__init__(logging.WARNING)
         self._logger = logger
+        self._repeats = repeats
 
     def emit(self, record: logging.LogRecord) -> None:
         """One line for one record."""
         error = record.exc_info[0] if record.exc_info else None
         extra = {"error": error.__name__} if error is not None else {}
-        self._logger.warning("LibraryWarning", library=record.name, message=_message(record), **extra)
+        line = {"library": record.name, "message": _message(record), **extra}
+        self._repeats.say(
+            (record.name, str(record.msg)), lambda more: self._logger.warning("LibraryWarning", **line, **more)
+        )
 
 
 def _message(record: logging.LogRecord) -> str:
@@ -88,7 +172,9 @@ def _message(record: logging.LogRecord) -> str:
         return str(record.msg)
 
 
-def log_events(settings: LogSettings, stream: TextIO | None = None) -> Emit:
+def log_events(
+    settings: LogSettings, stream: TextIO | None = None, elapsed_s: Callable[[], float] = time.monotonic
+) -> Emit:
     """The reading of events as lines on standard error; also takes over what libraries log."""
     renderer: Any = (
         structlog.processors.JSONRenderer()
@@ -108,7 +194,8 @@ def log_events(settings: LogSettings, stream: TextIO | None = None) -> Emit:
         cache_logger_on_first_use=True,
     ).bind()
     root = logging.root
-    root.handlers = [_FromLibraries(logger)]
+    repeats = _Repeats(lambda more: logger.warning("LinesOmitted", **more), elapsed_s)
+    root.handlers = [_FromLibraries(logger, repeats)]
     root.setLevel(logging.WARNING)
     written = {kind: getattr(logger, level) for kind, level in LEVELS.items() if _NUMBERS[level] >= least}
     names = {kind: tuple(field.name for field in fields(kind)) for kind in EVENT_TYPES}
@@ -116,7 +203,17 @@ def log_events(settings: LogSettings, stream: TextIO | None = None) -> Emit:
     def emit(event: Event) -> None:
         kind = type(event)
         write = written.get(kind)
-        if write is not None:
-            write(kind.__name__, **{name: getattr(event, name) for name in names[kind]})
+        if write is None:
+            return
+
+        def line(more: Mapping[str, int]) -> None:
+            write(kind.__name__, **{name: getattr(event, name) for name in names[kind]}, **more)
+
+        same = _SAME.get(kind)
+        if same is not None:
+            repeats.say((kind, same(event)), line)
+        else:
+            repeats.turn()
+            line({})
 
     return emit

@@ -1,31 +1,112 @@
-"""`maxTokensPerMinute`: the generic cell rate algorithm, one instant per account (per process; see the README).
+"""How much anybody may ask of one process: rates, and room to wait. Clock in, verdict out, memory bounded.
 
-Clock in, verdict out: `admit` decides and remembers in one step, with bounded memory. A minute's allowance may be taken at
-once, after which it fills again evenly; that is what a fleet starting up needs, and what a runaway loop does not get around.
+Rates follow the generic cell rate algorithm, one instant per key: a minute's allowance may be taken at once, after which it
+fills again evenly; that is what a fleet starting up needs, and what a runaway loop does not get around.
+
+    rate                key → value                        bound            evicted                   stale
+    tokens              client_id → instant                max_accounts     least recently counted    never: this process's own
+    failures            client_id and source → instant     100,000          least recently counted    never
+    failures            source → instant                   100,000          least recently counted    never
+
+Whoever is evicted begins anew, with a full minute. All of it is per process (see the README).
 """
 
 import math
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 _MINUTE_S = 60
 
 
-class TokenRates:
-    """Theoretical arrival times by client_id. Least recently used go first: an evicted account begins with a full minute."""
+class Rates:
+    """Theoretical arrival times by key. `now` is any monotonic seconds."""
 
-    def __init__(self, max_accounts: int) -> None:
-        self._max_accounts = max_accounts
+    def __init__(self, max_keys: int) -> None:
+        self._max_keys = max_keys
         self._arrivals: OrderedDict[str, float] = OrderedDict()
 
-    def admit(self, client_id: str, per_minute: int, now: float) -> int | None:
-        """None when one more token is within the limit, else the whole seconds to wait. `now`: any monotonic seconds."""
+    def __len__(self) -> int:
+        return len(self._arrivals)
+
+    def wait_s(self, key: str, per_minute: int, now: float) -> int | None:
+        """None when one more is within the limit, else the whole seconds to wait."""
         interval = _MINUTE_S / per_minute
-        arrival = max(self._arrivals.get(client_id, 0.0), now)
-        # Half an interval of slack: sums of intervals are not exact, and the last token of a full minute is one of them.
-        if arrival + interval - now > _MINUTE_S + interval / 2:
-            return max(1, math.ceil(arrival + interval - now - _MINUTE_S))
-        self._arrivals[client_id] = arrival + interval
-        self._arrivals.move_to_end(client_id)
-        if len(self._arrivals) > self._max_accounts:
+        ahead = max(self._arrivals.get(key, 0.0), now) + interval - now
+        # Half an interval of slack: sums of intervals are not exact, and the last of a full minute is one of them.
+        return max(1, math.ceil(ahead - _MINUTE_S)) if ahead > _MINUTE_S + interval / 2 else None
+
+    def count(self, key: str, per_minute: int, now: float) -> None:
+        """One more, within the limit or not."""
+        self._arrivals[key] = max(self._arrivals.get(key, 0.0), now) + _MINUTE_S / per_minute
+        self._arrivals.move_to_end(key)
+        if len(self._arrivals) > self._max_keys:
             self._arrivals.popitem(last=False)
-        return None
+
+    def admit(self, key: str, per_minute: int, now: float) -> int | None:
+        """`wait_s`; one that is within the limit is counted."""
+        wait_s = self.wait_s(key, per_minute, now)
+        if wait_s is None:
+            self.count(key, per_minute, now)
+        return wait_s
+
+
+class FailureRates:
+    """How often authentication may fail: for a client from a source, and for a source whatever it names.
+
+    Both count known and unknown clients alike, so that the moment a 429 comes says nothing about which ids exist. `source` is
+    a network (`protocol.source.network_of`).
+    """
+
+    PER_MINUTE = 30
+    PER_MINUTE_OF_A_SOURCE = 600
+
+    def __init__(self, max_keys: int = 100_000) -> None:
+        self._of_clients = Rates(max_keys)
+        self._of_sources = Rates(max_keys)
+
+    def wait_s(self, client_id: str, source: str, now: float) -> int | None:
+        """None when a failure is within both rates, else the whole seconds to wait."""
+        return self._of_clients.wait_s(f"{client_id} {source}", self.PER_MINUTE, now) or self._of_sources.wait_s(
+            source, self.PER_MINUTE_OF_A_SOURCE, now
+        )
+
+    def admit(self, client_id: str, source: str, now: float) -> int | None:
+        """`wait_s`; a failure that is within both rates is counted."""
+        wait_s = self.wait_s(client_id, source, now)
+        if wait_s is None:
+            self._of_clients.count(f"{client_id} {source}", self.PER_MINUTE, now)
+            self._of_sources.count(source, self.PER_MINUTE_OF_A_SOURCE, now)
+        return wait_s
+
+
+class NoPlace(Exception):
+    """As many wait as may, from this source or in all."""
+
+
+class Places:
+    """Room to wait for something: so many in all, so many of them for one source."""
+
+    def __init__(self, most: int, most_of_a_source: int) -> None:
+        self._most = most
+        self._most_of_a_source = most_of_a_source
+        self._taken: Counter[str] = Counter()
+        self._all = 0
+
+    def __len__(self) -> int:
+        return self._all
+
+    @contextmanager
+    def place(self, source: str) -> Iterator[None]:
+        """A place for as long as the block lasts. Raises NoPlace."""
+        if self._all >= self._most or self._taken[source] >= self._most_of_a_source:
+            raise NoPlace
+        self._all += 1
+        self._taken[source] += 1
+        try:
+            yield
+        finally:
+            self._all -= 1
+            self._taken[source] -= 1
+            if not self._taken[source]:
+                del self._taken[source]

@@ -5,13 +5,23 @@ environment. Units are part of a name: `_s` seconds, `_bytes` bytes.
 """
 
 import re
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import ErrorDetails
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
 from issuer.manifests import ManifestError, parse_documents
 from issuer.model.mergepatch import merge_patch
@@ -54,6 +64,28 @@ def _default_audience(value: str) -> str:
     return value
 
 
+def _networks(value: Any) -> Any:
+    """Networks as people write them: a list, or in one text with commas between them."""
+    parts = value.split(",") if isinstance(value, str) else value
+    if not isinstance(parts, list | tuple) or not all(
+        isinstance(part, str | IPv4Network | IPv6Network) for part in parts
+    ):
+        raise ValueError("must be networks such as 10.0.0.0/8, 2001:db8::/48")
+    return tuple(_network(str(part).strip()) for part in parts if str(part).strip())
+
+
+def _network(text: str) -> IPv4Network | IPv6Network:
+    try:
+        network = ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{text!r} is not an address or a network such as 10.0.0.0/8") from None
+    if "/" in text and str(network.network_address) != str(ip_address(text.partition("/")[0])):
+        raise ValueError(f"{text} is an address within {network}; write the one or the other")
+    if network.prefixlen == 0:
+        raise ValueError(f"{network} is everybody: then every client could choose the address it is counted under")
+    return network
+
+
 def _database_url(value: SecretStr) -> SecretStr:
     if not value.get_secret_value().startswith(("postgresql://", "postgres://")):
         raise ValueError("must begin with postgresql://")
@@ -65,9 +97,13 @@ class _Group(BaseModel):
 
 
 class KeysSettings(_Group):
-    """How signing keys are published."""
+    """How signing keys are published: how long before their first use, and how long after their last."""
 
     jwks_max_age_s: int = Field(default=300, ge=1, le=86_400, description="`Cache-Control: max-age` of the JWKS")
+    verifier_refresh_s: float = Field(
+        default=600, ge=0, le=86_400, description="longest a verifier waits before it looks for a key it does not know"
+    )
+    skew_s: float = Field(default=300, ge=0, le=86_400, description="how far verifiers' clocks may be behind")
 
 
 class TokensSettings(_Group):
@@ -148,6 +184,23 @@ class Settings(BaseSettings):
     drain_delay_s: float = Field(
         default=5, ge=0, le=300, description="how long `serve` goes on after SIGTERM, not ready, until nobody comes"
     )
+    max_connections: int = Field(
+        default=10_000,
+        ge=10,
+        le=1_000_000,
+        description="connections each process holds on a port; more are turned away",
+    )
+    public_certificate_file: Path | None = Field(
+        default=None,
+        description="PEM chain of the public port's own TLS; read again when it changes, without a restart",
+    )
+    public_key_file: Path | None = Field(default=None, description="PEM private key of that chain, not encrypted")
+    admin_certificate_file: Path | None = Field(default=None, description="the same for the admin port")
+    admin_key_file: Path | None = Field(default=None, description="PEM private key of that chain, not encrypted")
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
+        default=(),
+        description="networks of proxies in front of the public port; their `X-Forwarded-For` says who is counted",
+    )
     keys: KeysSettings = KeysSettings()
     tokens: TokensSettings = TokensSettings()
     schedule: ScheduleSettings = ScheduleSettings()
@@ -155,6 +208,14 @@ class Settings(BaseSettings):
     directory: DirectorySettings = DirectorySettings()
     outage: OutageSettings = OutageSettings()
     log: LogSettings = LogSettings()
+
+    @model_validator(mode="after")
+    def _certificates_have_keys(self) -> Self:
+        for port in ("public", "admin"):
+            files = getattr(self, f"{port}_certificate_file"), getattr(self, f"{port}_key_file")
+            if files.count(None) == 1:
+                raise ValueError(f"{port}_certificate_file and {port}_key_file belong together")
+        return self
 
     @classmethod
     def settings_customise_sources(

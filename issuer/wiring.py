@@ -3,43 +3,57 @@
 Constructors complete or fail; nothing is set afterwards, and nobody is handed a registry.
 """
 
-import asyncio
-import socket
 from collections.abc import Callable, Coroutine, Mapping
-from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
-from uuid import UUID
+from typing import Any, TypeAlias
 
 from starlette.types import ASGIApp
 
 from issuer.administration.authorize import Principal
-from issuer.administration.bootstrap import FirstStart, NotBootstrapped
+from issuer.administration.bootstrap import FirstStart
 from issuer.administration.explanation import Explanations
+from issuer.administration.following import PolicyFollower
 from issuer.administration.guard import Guard
+from issuer.administration.keys import KeyKeeper
+from issuer.administration.keysets import timing_of
+from issuer.administration.keysteps import KeySteps
+from issuer.administration.reading import ResourceReader
+from issuer.administration.records import AuditRecords
 from issuer.administration.resources import Resources
+from issuer.administration.rotation import SecretRotation
 from issuer.administration.secrets import SecretKeeper
 from issuer.administration.writing import WritePath
 from issuer.directory import Directory
-from issuer.events import Emit, ServerReady, ServerStopping
+from issuer.directory.lookups import MAX_BATCHES
+from issuer.events import Emit
 from issuer.issuance import Issuance
 from issuer.policy.catalogue import Limits
-from issuer.ratelimit import TokenRates
+from issuer.ratelimit import Rates
 from issuer.settings import Settings, SettingsError
+from issuer.signing.lifecycle import KeyTiming
 from issuer.signing.sealing import MasterKey, load_master_key
-from issuer.snapshot import Account, Governance, Snapshot
+from issuer.snapshot import Governance, Snapshot
 from issuer.sources import Sources, system_sources
+from issuer.store.clock import Clock, database_clock
 from issuer.store.database import Database, DatabaseUnavailable
-from issuer.store.schema import SchemaMissing
-from issuer.store.world import read_account
+from issuer.store.listener import Listener
 from issuer.web.admin import admin_app
+from issuer.web.apidiscovery import ApiDocuments
 from issuer.web.cursor import Cursors
-from issuer.web.listen import serve_apps
+from issuer.web.guarded import GuardedRoutes
+from issuer.web.keys import KeysApi
+from issuer.web.lists import ListApi
 from issuer.web.public import public_app
+from issuer.web.records import RecordsApi
 from issuer.web.resources import ResourceApi
+from issuer.web.subresources import AccountStatusApi, CredentialsApi
+from issuer.workers.changefeed import ChangeFeed
 from issuer.workers.firstuse import FirstUses
-from issuer.workers.namespaces import empty_terminating_namespaces
-from issuer.workers.reload import Compiler, Reloader
+from issuer.workers.housekeeping import Housekeeping, empty_terminating_namespaces, trim_change_log
+from issuer.workers.keyrotation import LOOK_S, rotate_signing_keys
+from issuer.workers.loading import AccountLoader
+from issuer.workers.readiness import Readiness, State
+from issuer.workers.reload import Compiler, Pace, Reloader
 
 _FLUSH_S = 2
 """How long a stop waits for first uses to be written; what is left is noticed again at the secret's next use."""
@@ -55,6 +69,10 @@ class Foundation:
     emit: Emit
     database_url: str
     issuer: str
+    timing: KeyTiming
+    """What holds for the keys of every KeySet."""
+    clock: Clock = database_clock
+    """What schedules follow."""
 
     @property
     def limits(self) -> Limits:
@@ -62,9 +80,9 @@ class Foundation:
         tokens = self.settings.tokens
         return Limits(self.settings.default_audience or self.issuer, tokens.default_ttl_s, tokens.max_ttl_s)
 
-    def database(self, purpose: str) -> Database:
+    def database(self, purpose: str, pool_size: int | None = None) -> Database:
         """A pool of its own for one purpose, so that no purpose can starve another."""
-        return Database(self.database_url, self.settings.database, application=f"issuer {purpose}")
+        return Database(self.database_url, self.settings.database, application=f"issuer {purpose}", pool_size=pool_size)
 
 
 def lay_foundation(settings: Settings, emit: Emit, sources: Sources | None = None) -> Foundation:
@@ -79,6 +97,7 @@ def lay_foundation(settings: Settings, emit: Emit, sources: Sources | None = Non
         emit=emit,
         database_url=database_url(settings),
         issuer=settings.url,
+        timing=timing_of(settings),
     )
 
 
@@ -96,7 +115,12 @@ def first_start(foundation: Foundation, database: Database, local: Principal) ->
         """No snapshot is kept here."""
 
     path = WritePath(database, foundation.sources, foundation.emit, nothing_to_catch_up)
-    return FirstStart(path, foundation.master_key, foundation.settings.schedule, foundation.limits, local)
+    schedule, limits = foundation.settings.schedule, foundation.limits
+    return FirstStart(path, foundation.master_key, schedule, limits, foundation.timing, local)
+
+
+Worker: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
+"""Something that runs beside the requests until the process ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,12 +129,20 @@ class Issuer:
 
     public: ASGIApp
     admin: ASGIApp
+    readiness: Readiness
     reloader: Reloader
+    listener: Listener
     first_uses: FirstUses
     directory: Directory
+    feed: ChangeFeed
+    reader: ResourceReader
     resources: Resources
     keeper: SecretKeeper
-    workers: tuple[Callable[[], Coroutine[Any, Any, None]], ...]
+    rotation: SecretRotation
+    follower: PolicyFollower
+    key_steps: KeySteps
+    beside_tokens: tuple[Worker, ...]
+    beside_admin: tuple[Worker, ...]
     databases: tuple[Database, ...]
 
     async def close(self) -> None:
@@ -119,20 +151,34 @@ class Issuer:
             await database.close()
 
 
-def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False) -> Issuer:
-    """Everything, connected; nothing runs yet and no connection is open. Once `stopping` it is not ready."""
+def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False, workers: int = 0) -> Issuer:
+    """Everything, connected; nothing runs yet and no connection is open. Once `stopping` it is not ready.
+
+    `workers`: how many other processes of this server issue tokens; its readiness speaks for them, too.
+    """
     settings, sources, emit = foundation.settings, foundation.sources, foundation.emit
-    for_tokens, for_admin = foundation.database("tokens"), foundation.database("admin")
+    for_tokens = foundation.database("tokens", min(MAX_BATCHES, settings.database.pool_size))
+    for_admin, for_reload = foundation.database("admin"), foundation.database("reload", 1)
     compiler = Compiler(foundation.master_key, foundation.limits, settings.schedule, sources)
 
-    async def load_account(uid: UUID) -> Account | None:
-        async with for_tokens.transaction() as connection:
-            rows = await read_account(connection, uid)
-        return Account(rows.account, rows.secrets) if rows is not None else None
+    def wake() -> None:
+        reloader.wake()
 
-    directory = Directory(load_account, settings.directory.max_accounts, sources.elapsed_s)
-    for_reload = foundation.database("reload")
-    reloader = Reloader(for_reload, directory, compiler, sources, emit, settings.database.poll_s, settings.outage.max_s)
+    loader = AccountLoader(for_tokens, lambda: reloader.position, wake)
+    directory = Directory(loader.load, settings.directory.max_accounts, sources.elapsed_s)
+    feed = ChangeFeed(for_admin)
+    pace = Pace(settings.database.poll_s, settings.outage.max_s)
+    reloader = Reloader(for_reload, directory, feed, compiler, sources, emit, pace)
+    listener = Listener(foundation.database_url, settings.database, wake, emit)
+
+    chores = Housekeeping(emit, sources.elapsed_s)
+
+    def state() -> State:
+        why = "this process is stopping" if stopping() else reloader.why_not_ready
+        snapshot = reloader.snapshot()
+        return State(why, reloader.degraded or chores.late, snapshot.revision if snapshot is not None else 0)
+
+    readiness = Readiness(state, sources.elapsed_s, workers)
 
     def current() -> Snapshot:
         snapshot = reloader.snapshot()
@@ -148,96 +194,62 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
 
     path = WritePath(for_admin, sources, emit, reloader.hasten)
     keeper = SecretKeeper(path, foundation.master_key, settings.schedule, peppers, governance)
-    resources = Resources(path, keeper, governance)
+    keys = KeyKeeper(path, foundation.timing, foundation.clock)
+    steps = KeySteps(keys, foundation.master_key)
+    resources = Resources(path, keeper, keys, governance)
+    rotation = SecretRotation(path, keeper, settings.schedule, foundation.clock)
+    follower = PolicyFollower(path, keeper, reloader.snapshot, foundation.clock)
     first_uses = FirstUses(keeper, emit)
     guard = Guard(foundation.issuer, reloader.snapshot, directory, sources)
-    rates = TokenRates(settings.directory.max_accounts)
     issuance = Issuance(
-        foundation.issuer, reloader.snapshot, directory, sources, emit, rates, first_uses.note, reloader.hasten
+        issuer=foundation.issuer,
+        snapshot=reloader.snapshot,
+        directory=directory,
+        sources=sources,
+        emit=emit,
+        rates=Rates(settings.directory.max_accounts),
+        note_first_use=first_uses.note,
+        hasten=reloader.hasten,
+        next_look=reloader.next_look,
     )
     cursors = Cursors(lambda: tuple(peppers().values()))
     explanations = Explanations(for_admin, governance, sources)
-    api = ResourceApi(foundation.issuer, guard, resources, keeper, explanations, cursors, emit)
+    reader = ResourceReader(for_admin, keeper)
+    guarded = GuardedRoutes(guard, emit)
+    apis = (
+        ResourceApi(guarded, reader, resources, ListApi(guarded, reader, feed, cursors, sources)),
+        AccountStatusApi(foundation.issuer, guarded, reader, resources),
+        CredentialsApi(guarded, keeper, explanations),
+        KeysApi(guarded, keys, steps),
+        RecordsApi(guarded, AuditRecords(for_admin)),
+        ApiDocuments(foundation.issuer, guarded),
+    )
     return Issuer(
-        public=public_app(issuance, settings.keys.jwks_max_age_s),
-        admin=admin_app(api, lambda: "this process is stopping" if stopping() else reloader.why_not_ready),
+        public=public_app(issuance, settings.keys.jwks_max_age_s, settings.trusted_proxies),
+        admin=admin_app([route for api in apis for route in api.routes()], readiness, guarded),
+        readiness=readiness,
         reloader=reloader,
+        listener=listener,
         first_uses=first_uses,
         directory=directory,
+        feed=feed,
+        reader=reader,
         resources=resources,
         keeper=keeper,
-        workers=(
-            reloader.run,
-            first_uses.run,
-            lambda: empty_terminating_namespaces(reloader.snapshot, resources, emit),
+        rotation=rotation,
+        follower=follower,
+        key_steps=steps,
+        beside_tokens=(first_uses.run,),
+        beside_admin=(
+            feed.run,
+            chores.every(0.25, "namespaces", empty_terminating_namespaces(reloader.snapshot, resources, emit)),
+            chores.every(1, "expiry", resources.restate_expired),
+            chores.every(0.5, "secret rotation", rotation.rotate_due),
+            chores.every(0.5, "secret holds", rotation.end_holds),
+            chores.every(1, "overdue deliveries", rotation.note_overdue),
+            chores.every(1, "rotation schedules", follower.follow),
+            chores.every(LOOK_S, "signing keys", rotate_signing_keys(steps)),
+            chores.every(60, "change log", lambda: trim_change_log(for_admin)),
         ),
         databases=(for_tokens, for_admin, for_reload),
     )
-
-
-async def serve(
-    foundation: Foundation,
-    public: socket.socket,
-    admin: socket.socket,
-    stop: asyncio.Event,
-    *,
-    beside: tuple[Callable[[], Coroutine[Any, Any, None]], ...] = (),
-    on_ready: Callable[[], None] = lambda: None,
-) -> None:
-    """Serves both ports until `stop`. Raises what makes serving senseless: MasterKeyError, SchemaError of an old schema.
-
-    A database that is away, empty or not bootstrapped yet is waited for: not ready, and saying why. A worker that ends is
-    a bug, and ends the process: its platform starts a new one, which is better than half a server.
-    """
-    stop_serving = asyncio.Event()
-    issuer = wire(foundation, stopping=stop_serving.is_set)
-    try:
-        with suppress(DatabaseUnavailable, SchemaMissing, NotBootstrapped):
-            # The reloader goes on trying, and readiness says what it waits for.
-            await issuer.reloader.catch_up()
-        ended = asyncio.Event()
-        running = [asyncio.create_task(worker()) for worker in (*issuer.workers, *beside)]
-        for task in running:
-            task.add_done_callback(lambda _: ended.set())
-
-        def answering() -> None:
-            foundation.emit(ServerReady(foundation.issuer, _name(public), _name(admin)))
-            on_ready()
-
-        def begin_to_stop(_: asyncio.Task[None]) -> None:
-            foundation.emit(ServerStopping())
-            stop_serving.set()
-
-        either = asyncio.create_task(_first(stop, ended))
-        either.add_done_callback(begin_to_stop)
-        try:
-            apps = [(issuer.public, public), (issuer.admin, admin)]
-            # Nobody is drained from half a server.
-            await serve_apps(
-                apps, stop_serving, answering, lambda: 0 if ended.is_set() else foundation.settings.drain_delay_s
-            )
-            for task in running:
-                if task.done() and not task.cancelled() and (error := task.exception()) is not None:
-                    raise error
-        finally:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(issuer.first_uses.flush(), _FLUSH_S)
-            for task in (*running, either):
-                task.cancel()
-            await asyncio.gather(*running, either, return_exceptions=True)
-    finally:
-        await issuer.close()
-
-
-async def _first(*events: asyncio.Event) -> None:
-    waiting = [asyncio.create_task(event.wait()) for event in events]
-    try:
-        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
-    finally:
-        for task in waiting:
-            task.cancel()
-
-
-def _name(listener: socket.socket) -> str:
-    host, port = listener.getsockname()[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -28,6 +28,14 @@ LOCAL = Principal("local", "local:test")
 
 
 @contextmanager
+def folder_in_memory(folders: pytest.TempPathFactory) -> Iterator[Path]:
+    """In memory where there is such a place: a database for each test is mostly copying files."""
+    place = _MEMORY if os.access(_MEMORY, os.W_OK) else folders.getbasetemp()
+    with TemporaryDirectory(prefix="issuer-test-", dir=place) as folder:
+        yield Path(folder)
+
+
+@contextmanager
 def postgres_server(choice: str, folders: pytest.TempPathFactory) -> Iterator[str]:
     """The URL of a server where databases can be created."""
     given = os.environ.get("ISSUER_TEST_DATABASE_URL")
@@ -39,10 +47,8 @@ def postgres_server(choice: str, folders: pytest.TempPathFactory) -> Iterator[st
         with PostgresContainer("postgres:18", driver=None) as container:
             yield container.get_connection_url()
     else:
-        # In memory where there is such a place: a database for each test is mostly copying files.
-        place = _MEMORY if os.access(_MEMORY, os.W_OK) else folders.getbasetemp()
-        with TemporaryDirectory(prefix="issuer-test-", dir=place) as folder:
-            server = EmbeddedPostgres(Path(folder) / "postgres", durable=False)
+        with folder_in_memory(folders) as folder:
+            server = EmbeddedPostgres(folder / "postgres", durable=False)
             try:
                 yield server.start()
             finally:

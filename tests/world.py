@@ -14,6 +14,7 @@ from issuer.events import Event
 from issuer.model.scopes import ADMIN_AUDIENCE
 from issuer.settings import load_settings
 from issuer.sources import system_sources
+from issuer.store.database import Connection
 from issuer.wiring import Foundation, Issuer, lay_foundation, wire
 from tests.databases import ISSUER, Bootstrapped
 
@@ -121,12 +122,19 @@ async def started_world(
             "url": ISSUER,
             "database_url": database_url,
             "master_key": bootstrapped.master_key,
-            # Nothing polls in here, and tests move the clock by days.
+            # Nothing polls in here but a request that waits for the next poll, and tests move the clock by days.
             "outage": {"max_s": 1e12},
             **settings,
+            "database": {"poll_s": 0.01, **settings.get("database", {})},
         }
     )
+
+    async def standing(_: Connection) -> datetime:
+        return clock.now()
+
     foundation = lay_foundation(loaded, events.append, sources)
+    timing = replace(foundation.timing, outage_s=min(300, foundation.timing.outage_s))
+    foundation = replace(foundation, clock=standing, timing=timing)
     issuer = wire(foundation)
     try:
         await issuer.reloader.catch_up()

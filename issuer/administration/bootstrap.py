@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from issuer.administration.authorize import Principal
+from issuer.administration.keysets import restated, ring_of
 from issuer.administration.secrets import HandedOut, HandOutRequest, SecretKeeper
 from issuer.administration.writing import Write, WritePath
 from issuer.events import Bootstrapped
@@ -24,6 +25,7 @@ from issuer.protocol.authentication.client_secret import BASIC
 from issuer.protocol.grants import TokenAsk
 from issuer.settings import ScheduleSettings
 from issuer.signing.keyring import KeyRecord
+from issuer.signing.lifecycle import KeyTiming, with_lifetimes
 from issuer.signing.sealing import MasterKey
 from issuer.signing.signer import GeneratedKey, generate_key
 from issuer.snapshot import Governance
@@ -55,6 +57,7 @@ class FirstStart:
     master_key: MasterKey
     schedule: ScheduleSettings
     limits: Limits
+    timing: KeyTiming
     local: Principal
     _generated: dict[str, list[GeneratedKey]] = field(default_factory=dict, repr=False)
 
@@ -134,19 +137,27 @@ class FirstStart:
     async def _first_keyset(self, write: Write, name: str, algorithm: str) -> Resource:
         """The KeySet with an active key and a published pending one: the very first keys skip the publication lead."""
         now = self.path.sources.now()
-        for generated, activated_at in zip(self._generated[name], (now, None), strict=True):
-            record = KeyRecord(
-                kid=generated.kid,
-                keyset=name,
-                algorithm=algorithm,
-                public_jwk=generated.public_jwk,
-                created_at=now,
-                published_at=now,
-                activated_at=activated_at,
-            )
-            sealed = self.master_key.seal(generated.private_pem, purpose=KEY_PURPOSE, owner=generated.kid)
-            await insert_key(write.connection, StoredKey(record, sealed))
-        return self._new(KEY_SET, "", {"metadata": {"name": name}, "spec": {"algorithm": algorithm}})
+        keys = with_lifetimes(
+            [
+                KeyRecord(
+                    kid=generated.kid,
+                    keyset=name,
+                    algorithm=algorithm,
+                    public_jwk=generated.public_jwk,
+                    created_at=now,
+                    published_at=now,
+                    activated_at=activated_at,
+                )
+                for generated, activated_at in zip(self._generated[name], (now, None), strict=True)
+            ],
+            now,
+            self.timing,
+        )
+        for key, generated in zip(keys, self._generated[name], strict=True):
+            sealed = self.master_key.seal(generated.private_pem, purpose=KEY_PURPOSE, owner=key.kid)
+            await insert_key(write.connection, StoredKey(key, sealed))
+        keyset = self._new(KEY_SET, "", {"metadata": {"name": name}, "spec": {"algorithm": algorithm}})
+        return restated(ring_of(keyset, keys, now, self.timing))
 
     def _new_admin(self) -> Resource:
         return self._new(

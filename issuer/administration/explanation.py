@@ -27,10 +27,15 @@ class Question(Written):
     """The body of `POST …/explain`. `with` and `without` change the policies for this answer only."""
 
     scope: Annotated[list[ScopeToken], Field(max_length=256)] | None = None
+    """The scopes asked for; none when left out."""
     resource: Audience | None = None
+    """The resource server asked for."""
     method: str | None = None
+    """The client authentication method used; the account's first when left out."""
     with_: Annotated[list[dict[str, Any]], Field(max_length=16, alias="with")] = []
+    """AuthPolicy and ClusterAuthPolicy objects, as if they were written."""
     without: Annotated[list[str], Field(max_length=64)] = []
+    """Policies as if they were deleted: `ClusterAuthPolicy/NAME`, `AuthPolicy/NAMESPACE/NAME`."""
 
 
 class Explanations:

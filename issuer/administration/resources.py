@@ -1,23 +1,24 @@
-"""create, get, list, replace, patch, delete: what the admin API does with objects of every kind.
+"""create, replace, patch, delete: what the admin API does with objects of every kind.
 
 Validate first, write last. An equal write changes nothing and takes no revision. What an object becomes is worked out on
 plain values; the kinds differ only in `_born` and `_derived`.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from pydantic import ValidationError
 
 from issuer.administration.authorize import SYSTEM, Principal, authorize
 from issuer.administration.effects import effect_of
+from issuer.administration.keys import KeyKeeper, cannot_be_deleted
 from issuer.administration.preconditions import Driver, Preconditions, check_driver, check_preconditions
 from issuer.administration.secrets import SecretKeeper
 from issuer.administration.writing import Write, WritePath
 from issuer.model.conditions import Condition, merge_conditions
 from issuer.model.faults import Cause, Fault, Reason, causes_of, conflict, invalid, not_found
-from issuer.model.kinds import KINDS, NAMESPACE, POLICY_KINDS, SERVICE_ACCOUNT, Kind, Manifest, parse_manifest
+from issuer.model.kinds import KEY_SET, KINDS, NAMESPACE, POLICY_KINDS, SERVICE_ACCOUNT, Kind, Manifest, parse_manifest
 from issuer.model.mergepatch import merge_patch
 from issuer.model.resource import GROUP, Resource
 from issuer.model.scopes import SYSTEM_NAMESPACE
@@ -30,31 +31,23 @@ from issuer.store.resources import (
     AlreadyExists,
     Change,
     contents_of_namespace,
-    current_revision,
+    expired_accounts,
     find,
     list_of_kind,
 )
 
 NAMESPACE_LABEL = "kubernetes.io/metadata.name"
-LIST_LIMIT = 500
-MAX_LIST_LIMIT = 5000
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """One page of a LIST. `after`: where the next page begins, None at the end."""
-
-    items: Sequence[Resource]
-    revision: int
-    after: tuple[str, str] | None
 
 
 class Resources:
     """Objects of all kinds, through the write path."""
 
-    def __init__(self, path: WritePath, keeper: SecretKeeper, governance: Callable[[], Governance]) -> None:
+    def __init__(
+        self, path: WritePath, keeper: SecretKeeper, keys: KeyKeeper, governance: Callable[[], Governance]
+    ) -> None:
         self._path = path
         self._keeper = keeper
+        self._keys = keys
         self._governance = governance
 
     async def create(
@@ -72,41 +65,9 @@ class Resources:
             resource = self._born(manifest, namespace)
             if kind is SERVICE_ACCOUNT:
                 resource = await self._keeper.equip(write, resource)
+            elif kind is KEY_SET:
+                resource = await self._keys.admitted(write, resource, None)
             return await self._commit(write, kind, None, resource)
-
-    async def get(self, principal: Principal, kind: Kind, namespace: str, name: str) -> Resource:
-        """The object as it is. Raises Fault."""
-        authorize(principal, "get", GROUP, kind.plural, namespace, name)
-        async with self._path.database.transaction() as connection:
-            found = await find(connection, kind, namespace, name)
-            if found is None:
-                raise not_found(kind.kind, name)
-            return await self._keeper.detailed(connection, found) if kind is SERVICE_ACCOUNT else found
-
-    async def list(
-        self,
-        principal: Principal,
-        kind: Kind,
-        namespace: str | None,
-        *,
-        limit: int = LIST_LIMIT,
-        after: tuple[str, str] | None = None,
-    ) -> Page:
-        """One page by namespace and name. `namespace` None: all of them. Raises Fault."""
-        authorize(principal, "list", GROUP, kind.plural, namespace or "", "")
-        limit = min(limit, MAX_LIST_LIMIT)
-        async with self._path.database.transaction(isolation="REPEATABLE READ") as connection:
-            if kind.namespaced and namespace is not None and await find(connection, NAMESPACE, "", namespace) is None:
-                raise not_found(NAMESPACE.kind, namespace)
-            revision = await current_revision(connection)
-            found = await list_of_kind(connection, kind, namespace, after=after, limit=limit + 1)
-        more = len(found) > limit
-        items = found[:limit]
-        return Page(
-            [self._as_read(kind, each) for each in items],
-            revision,
-            (items[-1].namespace, items[-1].name) if more else None,
-        )
 
     async def replace(
         self, principal: Principal, kind: Kind, namespace: str, name: str, document: Any, *, dry_run: bool = False
@@ -156,18 +117,23 @@ class Resources:
         self._admit(principal, "delete", kind, namespace, name)
         if kind is NAMESPACE and name == SYSTEM_NAMESPACE:
             raise Fault(Reason.FORBIDDEN, f"{SYSTEM_NAMESPACE} holds the administrators and cannot be deleted")
+        if kind is KEY_SET and (why := cannot_be_deleted(name)) is not None:
+            raise Fault(Reason.FORBIDDEN, why, kind=kind.kind, name=name)
         async with self._path.write(principal, "delete", dry_run=dry_run) as write:
             before = await self._existing(write, kind, namespace, name)
             check_preconditions(before, preconditions)
             check_driver(before, driver)
             if kind in POLICY_KINDS and dry_run:
                 return await self._with_effect(write, before, None)
-            if kind is not NAMESPACE and not before.finalizers:
+            if kind not in {NAMESPACE, KEY_SET} and not before.finalizers:
                 await write.commit(Change(before, None))
                 return None
             if before.deleted_at is not None:
                 return before
             ending = await self._ending(write, replace(before, deleted_at=self._path.sources.now()))
+            if not _waits(ending):
+                await write.commit(Change(before, None))
+                return None
             return await self._commit(write, kind, before, ending)
 
     async def write_status(
@@ -182,7 +148,10 @@ class Resources:
         async with self._path.write(principal, "update status", dry_run=dry_run) as write:
             before = await self._existing(write, kind, namespace, name)
             metadata = document.get("metadata") if isinstance(document, dict) else None
-            if isinstance(metadata, dict):
+            if metadata is not None and not isinstance(metadata, dict):
+                # Whatever precondition was meant must not be lost.
+                raise Fault(Reason.BAD_REQUEST, "metadata must be an object", kind=kind.kind, name=name)
+            if metadata:
                 check_preconditions(before, Preconditions(metadata.get("uid"), metadata.get("resourceVersion")))
             wanted = _driver_conditions(self._as_read(kind, before), document)
             conditions = merge_conditions(before.status["conditions"], wanted, self._path.sources.now())
@@ -211,13 +180,24 @@ class Resources:
             await write.commit(Change(before, None))
             return True
 
+    async def restate_expired(self) -> None:
+        """Writes `Expired` into the status of accounts whose moment has come: watchers hear of it, tokens ended by then."""
+        more = True
+        while more:
+            async with self._path.write(SYSTEM, "expire") as write:
+                due = await expired_accounts(write.connection, self._path.sources.now(), MAX_CHANGES)
+                restated = [Change(each, await self._keeper.restate(write.connection, each)) for each in due]
+                if restated:
+                    await write.commit(*restated)
+            more = len(due) == MAX_CHANGES
+
     async def _ending(self, write: Write, resource: Resource) -> Resource:
         """An object marked as deleted, with the status that makes of it."""
         if resource.kind == NAMESPACE.kind:
             return resource.with_status({"phase": "Terminating"})
         if resource.kind == SERVICE_ACCOUNT.kind:
             return await self._keeper.restate(write.connection, resource)
-        return resource
+        return await self._keys.ending(write, resource) if resource.kind == KEY_SET.kind else resource
 
     async def _still_has_contents(self, write: Write, namespace: str) -> bool:
         """Objects that wait for their finalizers, and those another transaction holds: the next batch looks again."""
@@ -232,6 +212,8 @@ class Resources:
             raise Fault(Reason.METHOD_NOT_ALLOWED, f"{kind.plural} are read-only here", kind=kind.kind, name=name)
 
     async def _existing(self, write: Write, kind: Kind, namespace: str, name: str) -> Resource:
+        if kind is KEY_SET:
+            await self._keys.lock(write)
         found = await find(write.connection, kind, namespace, name, lock="update")
         if found is None:
             raise not_found(kind.kind, name)
@@ -286,11 +268,13 @@ class Resources:
         after = _with_metadata(replace(before, spec=manifest.spec), manifest)
         if after.spec != before.spec:
             after = replace(after, generation=before.generation + 1)
-        if after.deleted_at is not None and not after.finalizers and kind is not NAMESPACE:
+        if after.deleted_at is not None and not _waits(after):
             await write.commit(Change(before, None))
             return after
         if kind is SERVICE_ACCOUNT:
             after = await self._keeper.restate(write.connection, after)
+        elif kind is KEY_SET:
+            after = await self._keys.admitted(write, after, before)
         return self._as_read(kind, await self._commit(write, kind, before, after))
 
     async def _commit(self, write: Write, kind: Kind, before: Resource | None, after: Resource) -> Resource:
@@ -333,6 +317,11 @@ class Resources:
 def _only_disables(patch: Mapping[str, Any]) -> bool:
     """The responder's patch, which is always allowed (DESIGN section 3)."""
     return patch == {"spec": {"disabled": True}}
+
+
+def _waits(deleted: Resource) -> bool:
+    """Whether a deleted object stays for now: for its finalizers, its contents, the tokens its keys signed."""
+    return bool(deleted.finalizers) or deleted.kind == NAMESPACE.kind or bool(deleted.status.get("keys"))
 
 
 def _already_exists(kind: Kind, name: str) -> Fault:

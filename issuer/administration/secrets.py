@@ -7,7 +7,7 @@ row: whatever two drivers do at once happens one after the other.
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 from hmac import digest
 from typing import Annotated, Any
 from uuid import UUID
@@ -17,6 +17,7 @@ from pydantic import Field, ValidationError
 from issuer import credentials
 from issuer.administration.authorize import SYSTEM, Principal, authorize
 from issuer.administration.preconditions import Driver, check_driver
+from issuer.administration.schedule import SPREAD_DAYS, delivery_note, next_rotation
 from issuer.administration.writing import Write, WritePath
 from issuer.credentials import Handover, LifecycleConflict, NothingToRead, SecretState, Terms, Versions
 from issuer.events import SecretFirstUsed
@@ -25,8 +26,8 @@ from issuer.model.faults import Cause, Fault, Reason, causes_of, conflict, inval
 from issuer.model.kinds import SERVICE_ACCOUNT
 from issuer.model.metadata import Written
 from issuer.model.resource import GROUP, Resource
-from issuer.model.serviceaccount import Delivery, accepts_a_secret, as_seen_at, status_of
-from issuer.model.times import format_time
+from issuer.model.serviceaccount import SECRET_METHODS, Delivery, accepts_a_secret, as_seen_at, status_of
+from issuer.model.times import format_time, parse_time
 from issuer.policy.decide import Allowed, decide
 from issuer.policy.governed import Governed, govern
 from issuer.protocol.grants import TokenAsk
@@ -35,7 +36,7 @@ from issuer.signing.sealing import MasterKey, SealError
 from issuer.snapshot import Governance
 from issuer.store.database import Connection
 from issuer.store.resources import find, find_by_uid, record_audit
-from issuer.store.secrets import NewSecret, load_sealed, load_versions, save_versions
+from issuer.store.secrets import NewSecret, Rewritten, load_sealed, load_versions, save_versions
 
 SEAL_PURPOSE = "client-secret"
 
@@ -44,9 +45,13 @@ class HandOutRequest(Written):
     """The body of `POST …/credentials`; an empty one asks for the next version."""
 
     expected_version: Annotated[int, Field(ge=1)] | None = None
+    """The newest version as the driver knows it: 409 when there is a newer one by now."""
     acknowledge: bool = False
+    """Whether the secret counts as stored at once, for who cannot lose the answer."""
     compromised: bool = False
+    """Whether every older secret is refused from now on, without any grace."""
     grace_period_hours: Annotated[int, Field(ge=0, le=8760)] | None = None
+    """How long the previous secret is still accepted; as the account and its policies say when left out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +91,7 @@ class SecretKeeper:
         self._schedule = schedule
         self._peppers = peppers
         self._governance = governance
+        self._last: tuple[Resource, Governance, Governed] | None = None
 
     async def hand_out(self, principal: Principal, namespace: str, name: str, body: Any, driver: Driver) -> HandedOut:
         """`POST …/credentials`: a version to store. Raises Fault."""
@@ -179,14 +185,14 @@ class SecretKeeper:
         versions: Versions = ()
         if accepts_a_secret(account.spec):
             versions = credentials.first_version(self._path.sources.now())
-            secret = self._protect(account, 1, self._path.sources.client_secret())
+            secret = self.make(account, 1)
             if not write.dry_run:
-                await save_versions(write.connection, account.uid, (), versions, {1: secret})
-        return self._stated(account, versions)
+                await save_versions(write.connection, Rewritten(account.uid, (), versions, {1: secret}))
+        return self.stated(account, versions, self._path.sources.now())
 
     async def restate(self, connection: Connection, account: Resource) -> Resource:
         """The account with the status its spec and its secrets make now."""
-        return self._stated(account, await load_versions(connection, account.uid))
+        return self.stated(account, await load_versions(connection, account.uid), self._path.sources.now())
 
     async def detailed(self, connection: Connection, account: Resource) -> Resource:
         """The account as GET of one shows it: with what is computed from side tables (DESIGN section 3)."""
@@ -208,9 +214,39 @@ class SecretKeeper:
         """What the account and the policies over it say about rotation now."""
         return self._governance().terms(self._governed(account).rotation)
 
+    def stated(self, account: Resource, versions: Versions, now: datetime) -> Resource:
+        """The account with the status its spec and these secrets make at this instant."""
+        versions = credentials.settle(versions, self.terms(account), now)
+        delivery = Delivery(
+            usable=any(version.activated_at is not None for version in versions) or not versions,
+            awaiting=bool(versions) and versions[-1].acknowledged_at is None,
+            rotated_at=versions[-1].created_at if versions else None,
+            due_at=self._due_at(account, versions, now) if versions else None,
+            note=delivery_note(versions) if versions else None,
+        )
+        return account.with_status(status_of(account, delivery, now))
+
+    def _due_at(self, account: Resource, versions: Versions, now: datetime) -> datetime | None:
+        governed = self._governed(account)
+        if not governed.rotation.enabled or SECRET_METHODS.isdisjoint(governed.methods_left):
+            return None
+        interval = timedelta(seconds=governed.rotation.interval_days * self._schedule.day_s)
+        spread = min(interval, timedelta(seconds=SPREAD_DAYS * self._schedule.day_s))
+        planned = account.status.get("nextCredentialRotation")
+        return next_rotation(
+            account.uid, versions, (interval, spread), parse_time(planned) if planned is not None else None, now
+        )
+
+    def make(self, account: Resource, version: int) -> NewSecret:
+        """A fresh secret for the version, sealed: nobody has seen it."""
+        return self._protect(account, version, self._path.sources.client_secret())
+
     def _governed(self, account: Resource) -> Governed:
+        """The account under its policies; worked out once for the steps of one write, which all ask for it."""
         governance = self._governance()
-        return govern(account, governance.policies, governance.catalogue)
+        if self._last is None or self._last[0] is not account or self._last[1] is not governance:
+            self._last = account, governance, govern(account, governance.policies, governance.catalogue)
+        return self._last[2]
 
     def _effective(self, account: Resource, now: datetime) -> Mapping[str, Any]:
         catalogue, governed = self._governance().catalogue, self._governed(account)
@@ -256,19 +292,9 @@ class SecretKeeper:
         """Writes the versions and the account's new status; whether anything was written."""
         if after == before:
             return False
-        await save_versions(write.connection, account.uid, before, after, new)
-        await write.commit_one(account, self._stated(account, after), note)
+        await save_versions(write.connection, Rewritten(account.uid, before, after, new))
+        await write.commit_one(account, self.stated(account, after, self._path.sources.now()), note)
         return True
-
-    def _stated(self, account: Resource, versions: Versions) -> Resource:
-        delivery = Delivery(
-            usable=any(version.activated_at is not None for version in versions) or not versions,
-            awaiting=bool(versions) and versions[-1].acknowledged_at is None,
-            rotated_at=versions[-1].created_at if versions else None,
-        )
-        rotation = self._governed(account).rotation
-        interval_s = rotation.interval_days * self._schedule.day_s if rotation.enabled else None
-        return account.with_status(status_of(account, delivery, interval_s, self._path.sources.now()))
 
     def _protect(self, account: Resource, version: int, plaintext: str) -> NewSecret:
         pepper_id, pepper = next(iter(self._peppers().items()))

@@ -37,13 +37,18 @@ class Write:
         self.verb = verb
         self._path = path
 
-    async def commit(self, *changes: Change, note: Mapping[str, Any] | None = None) -> tuple[Change, ...]:
-        """Writes the changes with an audit record each. The changes with their revisions.
+    async def commit(
+        self, *changes: Change, note: Mapping[str, Any] | Callable[[Resource], Mapping[str, Any]] | None = None
+    ) -> tuple[Change, ...]:
+        """Writes the changes with an audit record each, and a note for all or one by object. The changes with their revisions.
 
         A dry run goes the same way, so that it refuses what a write would, and is rolled back; its changes get no revision.
         Raises `store.resources.AlreadyExists`.
         """
-        entries = [(change, self.audit_entry(change.subject, note)) for change in changes]
+        entries = [
+            (change, self.audit_entry(change.subject, note(change.subject) if callable(note) else note))
+            for change in changes
+        ]
         written = await commit_changes(self.connection, entries)
         if self.dry_run:
             return changes

@@ -1,14 +1,28 @@
 """The `issuer` command: servers beside the database, clients beside the admin API.
 
-`servers` (dev, serve, bootstrap, migrate) talk to PostgreSQL; everything else talks to a running issuer over REST, as any
-other driver does.
+`servers` (dev, serve, bootstrap, migrate, check, rekey) talk to PostgreSQL; everything else talks to a running issuer over
+REST, as any other driver does.
 """
 
 from collections.abc import Callable, Mapping
 
 import typer
 
-from issuer.cli import credentials, explain, resources, servers, tokens
+from issuer.cli import (
+    applying,
+    credentials,
+    describing,
+    diffing,
+    editing,
+    explain,
+    keys,
+    reference,
+    resources,
+    servers,
+    tokens,
+    waiting,
+    watching,
+)
 
 app = typer.Typer(
     name="issuer",
@@ -18,13 +32,26 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 _COMMANDS: Mapping[str, tuple[Callable[..., None], ...]] = {
-    "Run": (servers.dev, servers.serve, servers.migrate, servers.bootstrap),
-    "Administer": (resources.apply, resources.get, resources.delete, credentials.rotate, explain.explain),
+    "Run": (servers.dev, servers.serve, servers.migrate, servers.bootstrap, servers.check, servers.rekey),
+    "Administer": (
+        applying.apply,
+        diffing.diff,
+        resources.get,
+        watching.watch,
+        waiting.wait,
+        resources.delete,
+        describing.describe,
+        editing.edit,
+        credentials.rotate,
+        explain.explain,
+        reference.reference,
+    ),
     "Use": (tokens.token,),
 }
 for _panel, _commands in _COMMANDS.items():
     for _command in _commands:
         app.command(_command.__name__, rich_help_panel=_panel)(_command)
+app.add_typer(keys.app, rich_help_panel="Administer")
 
 
 def main() -> None:

@@ -184,7 +184,7 @@ async def _demo_account(issuer: Issuer, known: dict[str, str]) -> HandedOut | No
         await issuer.resources.create(LOCAL, NAMESPACE, "", {"metadata": {"name": DEMO_NAMESPACE}})
     with _already_there():
         await issuer.resources.create(LOCAL, SERVICE_ACCOUNT, DEMO_NAMESPACE, DEMO_ACCOUNT)
-    current = await issuer.resources.get(LOCAL, SERVICE_ACCOUNT, DEMO_NAMESPACE, name)
+    current = await issuer.reader.get(LOCAL, SERVICE_ACCOUNT, DEMO_NAMESPACE, name)
     tokens_leave = current.status["phase"] in {"Pending", "Active"}
     if known.get(_DEMO[0]) == current.client_id and (not tokens_leave or await _gets_token(issuer, _DEMO, known)):
         return None

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from issuer.cli.lastapplied import authored
 from issuer.cli.named import DEFAULT_NAMESPACE, Named, known_kinds
 from issuer.cli.output import CommandError, UsageError
 from issuer.manifests import ManifestError, parse_documents, parse_json
@@ -14,19 +15,6 @@ from issuer.model.kinds import BY_KIND, NAMESPACE
 STDIN = "-"
 
 _SUFFIXES = frozenset({".yaml", ".yml", ".json"})
-# What the issuer owns: left out, so that what `issuer get -o yaml` wrote can be applied again, here or elsewhere.
-_OWNED_METADATA = frozenset(
-    {
-        "uid",
-        "resourceVersion",
-        "generation",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "managedFields",
-        "selfLink",
-    }
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +28,13 @@ class Wanted:
     def __str__(self) -> str:
         return str(self.named)
 
-    def body(self) -> dict[str, Any]:
-        """The document without what the issuer owns. All else is sent, so that it sees and names every unknown field."""
-        metadata = {key: value for key, value in self.document["metadata"].items() if key not in _OWNED_METADATA}
-        return {key: value for key, value in self.document.items() if key != "status"} | {"metadata": metadata}
+    def manifest(self) -> dict[str, Any]:
+        """The document without what the issuer owns, its namespace spelled out."""
+        written = authored(self.document)
+        metadata = written["metadata"]
+        if self.named.namespace and not metadata.get("namespace"):
+            metadata["namespace"] = self.named.namespace
+        return written
 
 
 def read_manifests(paths: Sequence[str], namespace: str | None, *, recursive: bool) -> list[Wanted]:

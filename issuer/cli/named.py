@@ -59,6 +59,17 @@ def parse_target(kind: str, name: str | None) -> tuple[Kind, str]:
     return row, called or ""
 
 
+def parse_sought(kind: str, name: str | None, namespace: str | None, *, all_namespaces: bool) -> Named:
+    """What `KIND [NAME] [-n NAMESPACE | -A]` means: one object, or without a name a collection. Raises UsageError."""
+    row, called = parse_target(kind, name)
+    if called and all_namespaces and row.namespaced:
+        raise UsageError("one object lives in one namespace: use -n NAMESPACE instead of -A")
+    named = Named(row, "" if all_namespaces or not row.namespaced else namespace or DEFAULT_NAMESPACE, called)
+    if called:
+        named.check()
+    return named
+
+
 def parse_account(text: str) -> Named:
     """The account called `NAMESPACE/NAME`. Raises UsageError."""
     namespace, slash, name = text.partition("/")

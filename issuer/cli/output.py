@@ -15,6 +15,7 @@ from typing import Any
 import typer
 from rich.cells import cell_len
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -113,16 +114,20 @@ def to_json(document: Any) -> str:
     return json.dumps(document, indent=2)
 
 
-def print_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+def print_table(
+    headers: Sequence[str], rows: Sequence[Sequence[str]], *, indent: int = 0, show_header: bool = True
+) -> None:
     """Aligned columns, whole whatever the width of the terminal: what is cut off cannot be copied or grepped."""
     cells = [[printable(cell) for cell in row] for row in rows]
-    widths = [max(cell_len(row[index]) for row in (headers, *cells)) + _GAP for index in range(len(headers))]
-    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0))
+    shown = (headers, *cells) if show_header else cells
+    widths = [max(cell_len(row[index]) for row in shown) + _GAP for index in range(len(headers))]
+    table = Table(box=None, pad_edge=False, padding=(0, _GAP, 0, 0), show_header=show_header)
     for header in headers:
         table.add_column(header, no_wrap=True, overflow="ignore")
     for row in cells:
         table.add_row(*(Text(cell) for cell in row))
-    Console(file=sys.stdout, width=sum(widths), highlight=False).print(table, crop=False, soft_wrap=True)
+    console = Console(file=sys.stdout, width=indent + sum(widths), highlight=False)
+    console.print(Padding(table, (0, 0, 0, indent), expand=False), crop=False, soft_wrap=True)
 
 
 def cell(document: Mapping[str, Any], path: str) -> str:
@@ -150,6 +155,17 @@ def age(created: str | None, now_s: float) -> str:
     except ValueError:
         return "<invalid>"
     return span(seconds)
+
+
+def when(instant: str | None, now_s: float) -> str:
+    """`2026-11-22T01:30:06Z (4m ago)`, or `(in 29d)` of what is to come."""
+    if not instant:
+        return _ABSENT
+    try:
+        seconds = int(parse_time(instant).timestamp() - now_s)
+    except ValueError:
+        return instant
+    return f"{instant} ({f'in {span(seconds)}' if seconds > 0 else f'{span(-seconds)} ago'})"
 
 
 def span(seconds: int) -> str:

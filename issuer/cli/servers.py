@@ -1,13 +1,15 @@
-"""The server commands as a person types them: `migrate`, `bootstrap`, `serve` for production, `dev` for all of them at once.
+"""The server commands as a person types them: `migrate`, `bootstrap`, `check`, `rekey`, `serve` for production, and `dev`.
 
-What they do stands in `starting`, which is imported only when one of them runs: it brings the whole server along, and
-`issuer get` should not wait for that.
+What they do stands in `starting`, `checking` and `rekeying`, imported only when one of them runs: they bring the whole server
+along, and `issuer get` should not wait for that.
 """
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from issuer.cli.output import Format
 
 ADMIN_ADDRESS = "127.0.0.1:8081"
 """Where `serve` and `dev` listen for administrators unless told otherwise."""
@@ -25,6 +27,12 @@ AdminAddress = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where admi
 def serve(
     public: PublicAddress = "0.0.0.0:8080",
     admin: AdminAddress = ADMIN_ADDRESS,
+    workers: Annotated[
+        int,
+        typer.Option(
+            min=1, max=256, metavar="N", help="Processes that issue tokens; one a core. One more serves --admin."
+        ),
+    ] = 1,
     config: ConfigFile = None,
 ) -> None:
     """Serve tokens in production.
@@ -34,7 +42,7 @@ def serve(
     """
     from issuer.cli import starting  # noqa: PLC0415 - see above
 
-    starting.serve(public, admin, config)
+    starting.serve(public, admin, workers, config)
 
 
 def migrate(
@@ -69,6 +77,38 @@ def bootstrap(
     from issuer.cli import starting  # noqa: PLC0415 - see above
 
     starting.bootstrap(config, out, recover=recover)
+
+
+def rekey(config: ConfigFile = None) -> None:
+    """Replace the master key: wrap everything sealed anew, under the first key of the file, while servers run.
+
+    Every server must be running with that key as its first line before. Reads the settings that `serve` reads. Run again, it
+    goes on where it was. Says in the end which other keys can be taken out; exit code 1 when something is left.
+    """
+    from issuer.cli import rekeying  # noqa: PLC0415 - see above
+
+    rekeying.rekey(config)
+
+
+def check(
+    config: ConfigFile = None,
+    replicas: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="How many `issuer serve` the database is to carry.")
+    ] = 2,
+    workers: Annotated[
+        int, typer.Option(min=1, max=256, metavar="N", help="The --workers each of them is started with.")
+    ] = 1,
+    strict: Annotated[bool, typer.Option("--strict", help="Warnings fail, too.")] = False,
+    output: Annotated[Format, typer.Option("--output", "-o", help="For people, or for machines.")] = Format.TABLE,
+) -> None:
+    """Say what is wrong with a deployment, and what to do. Before it or beside it: nothing is changed.
+
+    Reads the settings that `serve` reads, and the database: configuration, master key, schema, durability, connections,
+    encryption, clocks, signing keys, secrets nobody fetched. Exit code 1 when something does not work or is not safe.
+    """
+    from issuer.cli import checking  # noqa: PLC0415 - see above
+
+    checking.check(config, replicas, workers, strict=strict, style=output)
 
 
 def dev(

@@ -47,24 +47,30 @@ def read_field(account: Resource, field_path: str) -> str | None:
 
 
 class AllowedAndDenied(Written):
-    """Both lists hold at once; deny wins."""
+    """Both lists hold at once; deny wins. An entry is exact text, or a prefix with one trailing `*`."""
 
     allowed: _Patterns | None = None
+    """What is left; everything when left out, nothing when empty."""
     denied: _Patterns = []
+    """What is taken away, whoever allows it."""
 
 
 class AudienceCeiling(Written):
-    """Exact audiences, no patterns."""
+    """The resource servers that tokens may be for."""
 
     allowed: Annotated[list[Audience], Field(max_length=1000)] | None = None
+    """Exact audiences, no patterns; every one when left out, none when empty."""
 
 
 class PolicyTokenSettings(Written):
     """A default for accounts that name none, and maxima for all."""
 
     max_access_token_ttl: Duration | None = Field(default=None, alias="maxAccessTokenTTL")
+    """No token lives longer, from 10s to 24h; the smallest of all policies counts."""
     default_access_token_ttl: Duration | None = Field(default=None, alias="defaultAccessTokenTTL")
+    """The lifetime for accounts that name none; not above this policy's own maximum."""
     max_tokens_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """The most tokens an account gets in a minute; the smallest of all policies counts."""
 
     @field_validator("default_access_token_ttl")
     @classmethod
@@ -76,12 +82,17 @@ class PolicyTokenSettings(Written):
 
 
 class ClaimMapping(Written):
-    """One claim from a field of the account, or a fixed value."""
+    """One claim from a field of the account, or a fixed value: exactly one of `fieldPath` and `value`."""
 
     claim: Annotated[str, Field(min_length=1, max_length=MAX_CLAIM_NAME_CHARACTERS)]
+    """The claim's name. None that the issuer writes itself; `groups`, `roles`, `entitlements` only in a ClusterAuthPolicy."""
     field_path: ShortText | None = None
+    """`metadata.labels['…']`, `metadata.annotations['…']`, `metadata.name`, `.namespace`, `.uid`, `spec.displayName`,
+    `.owner`, `.purpose`, `.type` or `.usage`."""
     value: Annotated[str, Field(max_length=1024)] | None = None
+    """The same text for every account."""
     required: bool = False
+    """Whether an account without that field gets no token; else the claim is left out."""
 
     @field_validator("claim")
     @classmethod
@@ -117,15 +128,20 @@ class ClientAuthenticationCeiling(Written):
     """Methods an account may use; its own list is intersected with it."""
 
     allowed_methods: Annotated[list[KNOWN_METHODS], Field(max_length=16)] | None = None
+    """The methods that are left; every one when left out, none when empty."""
 
 
 class RotationCeiling(Written):
     """What rotation must at least be."""
 
     required: bool = False
+    """Whether automatic rotation is on, whatever the account says."""
     max_interval_days: Annotated[int, Field(ge=1, le=3650)] | None = None
+    """The longest interval between two secrets."""
     max_grace_period_hours: Annotated[int, Field(ge=0, le=8760)] | None = None
+    """How long at most a previous secret is still accepted."""
     max_hold_hours: Annotated[int, Field(ge=1, le=8760)] | None = None
+    """When the previous secret enters its grace period although nobody has acknowledged the new one."""
 
 
 def _each_claim_once(mappings: list[ClaimMapping]) -> list[ClaimMapping]:
@@ -137,25 +153,38 @@ def _each_claim_once(mappings: list[ClaimMapping]) -> list[ClaimMapping]:
 
 
 class AuthPolicySpec(Written):
-    """Ceilings for the accounts of its namespace that the selector matches."""
+    """Ceilings for accounts of its namespace. An account's own spec is the grant, policies only take away."""
 
     selector: LabelSelector | None = None
+    """The accounts it reaches, by their labels; all of them when left out or empty."""
     scopes: AllowedAndDenied | None = None
+    """Scopes that are granted."""
     audiences: AudienceCeiling | None = None
+    """Audiences that tokens may be for."""
     claims: AllowedAndDenied | None = None
+    """Which of the accounts' own static claims stand in their tokens."""
     token_settings: PolicyTokenSettings | None = None
+    """Lifetimes and rates."""
     claim_mappings: Annotated[list[ClaimMapping], Field(max_length=64), AfterValidator(_each_claim_once)] = []
+    """Claims that are added to tokens, each claim once."""
     client_authentication: ClientAuthenticationCeiling | None = None
+    """How accounts may prove themselves."""
     credential_rotation: RotationCeiling | None = None
+    """What rotation must at least be."""
     sender_constraint: Literal["none", "any", "dpop", "mtls"] = "none"
+    """What a token must be bound to. Nothing but `none` can be met yet: with another value nobody it reaches gets a token."""
     require_registered_scopes: bool = False
+    """Whether scopes without a Scope resource are withheld."""
 
 
 class ClusterAuthPolicySpec(AuthPolicySpec):
-    """Ceilings for the accounts of every namespace the namespaceSelector matches, `issuer-system` only when it says so."""
+    """Ceilings for accounts of all namespaces. An account's own spec is the grant, policies only take away."""
 
     namespace_selector: LabelSelector | None = None
+    """The namespaces it reaches, by their labels; all of them when left out or empty. The right one for ceilings: an
+    account's own labels can be changed by whoever edits the account."""
     applies_to_system: bool = False
+    """Whether it reaches `issuer-system` too, and with it the administrators."""
 
 
 def policy_warnings(spec: Mapping[str, Any]) -> list[str]:

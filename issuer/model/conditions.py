@@ -12,16 +12,24 @@ from issuer.model.times import Time, format_time
 
 
 class Condition(BaseModel):
-    """One condition as a driver writes it."""
+    """One aspect of an object's state. Conditions are merged by type."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, alias_generator=to_camel)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", strict=True, alias_generator=to_camel, use_attribute_docstrings=True
+    )
 
     type: Annotated[str, StringConstraints(min_length=1, max_length=316)]
+    """Which aspect. The type decides who may write it."""
     status: Literal["True", "False", "Unknown"]
+    """Whether it holds."""
     reason: Annotated[str, StringConstraints(pattern=r"^[A-Za-z]([A-Za-z0-9_,:]*[A-Za-z0-9_])?$", max_length=1024)]
+    """Why, in one word for machines."""
     message: Annotated[str, StringConstraints(max_length=32_768)] | None = None
+    """Why, in a sentence for people."""
     observed_generation: Annotated[int, Field(ge=0)] | None = None
+    """The generation it was worked out for."""
     last_transition_time: Time | None = None
+    """When `status` last changed; the issuer's clock when left out."""
 
 
 def merge_conditions(

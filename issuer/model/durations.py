@@ -10,6 +10,8 @@ from typing import Annotated
 from pydantic import AfterValidator
 from pydantic_core import PydanticCustomError
 
+from issuer.model.shapes import shaped
+
 SHORTEST_S = 10
 LONGEST_S = 86_400
 
@@ -43,5 +45,5 @@ def _bounded(text: str) -> str:
     return text
 
 
-Duration = Annotated[str, AfterValidator(_bounded)]
+Duration = Annotated[str, AfterValidator(_bounded), shaped(f"^{_DURATION.pattern}$")]
 """A token lifetime as written in a resource: from 10 s to 24 h, kept as its writer wrote it."""

@@ -22,9 +22,11 @@ class Reason(Enum):
     METHOD_NOT_ALLOWED = ("MethodNotAllowed", 405)
     ALREADY_EXISTS = ("AlreadyExists", 409)
     CONFLICT = ("Conflict", 409)
+    EXPIRED = ("Expired", 410)
     TOO_LARGE = ("RequestEntityTooLarge", 413)
     UNSUPPORTED_MEDIA_TYPE = ("UnsupportedMediaType", 415)
     INVALID = ("Invalid", 422)
+    TOO_MANY_REQUESTS = ("TooManyRequests", 429)
     INTERNAL_ERROR = ("InternalError", 500)
     SERVICE_UNAVAILABLE = ("ServiceUnavailable", 503)
 
@@ -87,6 +89,13 @@ def invalid(kind: str, name: str, causes: Iterable[Cause]) -> Fault:
 def not_found(kind: str, name: str) -> Fault:
     """The 404 of one object."""
     return Fault(Reason.NOT_FOUND, f"{kind} {name!r} not found", kind=kind, name=name)
+
+
+def expired() -> Fault:
+    """The 410 of a revision that is not known (any more): trimmed, or of a database that was replaced."""
+    return Fault(
+        Reason.EXPIRED, "the resourceVersion is too old, or of another database: list again and go on from there"
+    )
 
 
 def conflict(kind: str, name: str, message: str) -> Fault:

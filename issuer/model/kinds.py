@@ -1,7 +1,9 @@
 """The table of resource kinds. A new kind is one module for its `spec` and one row here."""
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from inspect import getdoc
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
@@ -14,6 +16,10 @@ from issuer.model.resource import API_VERSION
 from issuer.model.scope import ScopeSpec
 from issuer.model.scopes import SYSTEM_NAMESPACE
 from issuer.model.serviceaccount import LONGEST_NAME, ServiceAccountSpec
+from issuer.model.status import KeySetStatus, NamespaceStatus, PolicyStatus, ServiceAccountStatus
+
+MAX_OBJECT_BYTES = 524_288
+"""Of metadata and spec as JSON: half of the largest request, so that whatever is stored can be sent back with room to edit."""
 
 
 def _no_warnings(_: Mapping[str, Any]) -> list[str]:
@@ -22,16 +28,19 @@ def _no_warnings(_: Mapping[str, Any]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """One row: how the kind is addressed, what its `spec` may hold, and what may be done with it.
+    """One row: how the kind is addressed, what its `spec` and `status` hold, and what may be done with it.
 
     `immutable` names the spec fields fixed at creation; `unique` one whose value no two objects may share.
-    `reaches_system`: whether objects of it may stand in `issuer-system`. `warnings`: what its writer should know.
+    `about`: what it is, where no `spec` says so. `reaches_system`: whether objects of it may stand in `issuer-system`.
+    `warnings`: what its writer should know.
     `columns` are the extra columns of `issuer get`: header and path into the object.
     """
 
     kind: str
     plural: str
     spec: type[BaseModel] | None
+    status: type[BaseModel] | None = None
+    about: str = ""
     api_version: str = API_VERSION
     namespaced: bool = False
     writable: bool = True
@@ -43,16 +52,31 @@ class Kind:
     warnings: Callable[[Mapping[str, Any]], list[str]] = _no_warnings
     columns: tuple[tuple[str, str], ...] = ()
 
+    @property
+    def description(self) -> str:
+        """What the kind is, for people."""
+        return self.about or getdoc(self.spec) or ""
+
     def accepts_name(self, name: str) -> bool:
         """Whether an object of this kind may be called `name`."""
         return is_dns_label(name) if self is NAMESPACE else is_dns_subdomain(name, self.longest_name)
 
 
-NAMESPACE = Kind("Namespace", "namespaces", None, api_version="v1", short=("ns",), columns=(("PHASE", "status.phase"),))
+NAMESPACE = Kind(
+    "Namespace",
+    "namespaces",
+    None,
+    NamespaceStatus,
+    "A place of its own for accounts and policies. Deleting it refuses their tokens at once and removes everything in it.",
+    api_version="v1",
+    short=("ns",),
+    columns=(("PHASE", "status.phase"),),
+)
 SERVICE_ACCOUNT = Kind(
     "ServiceAccount",
     "serviceaccounts",
     ServiceAccountSpec,
+    ServiceAccountStatus,
     namespaced=True,
     longest_name=LONGEST_NAME,
     short=("sa",),
@@ -71,12 +95,24 @@ SCOPE = Kind(
     unique="scope",
     columns=(("SCOPE", "spec.scope"), ("RISK", "spec.risk"), ("AUDIENCES", "spec.audiences")),
 )
-KEY_SET = Kind("KeySet", "keysets", KeySetSpec, writable=False, columns=(("ALGORITHM", "spec.algorithm"),))
+KEY_SET = Kind(
+    "KeySet",
+    "keysets",
+    KeySetSpec,
+    KeySetStatus,
+    columns=(
+        ("ALGORITHM", "spec.algorithm"),
+        ("AUDIENCES", "spec.audiences"),
+        ("NEXT ROTATION", "status.nextRotation"),
+        ("NEXT STEP", "status.next.step"),
+    ),
+)
 _POLICY_COLUMNS = (("MAX TTL", "spec.tokenSettings.maxAccessTokenTTL"), ("ALLOWED SCOPES", "spec.scopes.allowed"))
 AUTH_POLICY = Kind(
     "AuthPolicy",
     "authpolicies",
     AuthPolicySpec,
+    PolicyStatus,
     namespaced=True,
     reaches_system=False,
     warnings=policy_warnings,
@@ -86,6 +122,7 @@ CLUSTER_AUTH_POLICY = Kind(
     "ClusterAuthPolicy",
     "clusterauthpolicies",
     ClusterAuthPolicySpec,
+    PolicyStatus,
     warnings=cluster_policy_warnings,
     columns=_POLICY_COLUMNS,
 )
@@ -138,6 +175,11 @@ def parse_manifest(kind: Kind, document: Any, *, namespace: str, name: str | Non
             causes += causes_of(error, "spec")
     if causes or metadata is None:
         raise invalid(kind.kind, called, causes)
+    size = len(json.dumps([metadata.to_json(), spec], ensure_ascii=False).encode())
+    if size > MAX_OBJECT_BYTES:
+        # Each part has its own bound, but all of them together would be more than one request could write back.
+        said = f"the object takes {size} bytes, and at most {MAX_OBJECT_BYTES} are stored: shorten it, or make several"
+        raise Fault(Reason.TOO_LARGE, said, kind=kind.kind, name=called)
     return Manifest(kind, metadata, spec)
 
 
@@ -149,14 +191,13 @@ def _causes_of_frame(kind: Kind, document: Mapping[str, Any]) -> list[Cause]:
         causes.append(Cause("kind", "FieldValueInvalid", f"must be {kind.kind}"))
     known = {"apiVersion", "kind", "metadata", "spec", "status"}
     causes += [Cause(field, "FieldValueForbidden", "unknown field") for field in document if field not in known]
-    if kind.spec is None and document.get("spec"):
+    spec = document.get("spec")
+    if kind.spec is None and isinstance(spec, dict):
         # A Namespace of Kubernetes carries spec.finalizers; nothing in it concerns us, and nothing is stored of it.
-        unknown = (
-            [field for field in document["spec"] if field != "finalizers"]
-            if isinstance(document["spec"], dict)
-            else [""]
-        )
-        causes += [Cause(f"spec.{field}".rstrip("."), "FieldValueForbidden", "unknown field") for field in unknown]
+        unknown = (field for field in spec if field != "finalizers")
+        causes += [Cause(f"spec.{field}", "FieldValueForbidden", "unknown field") for field in unknown]
+    elif kind.spec is None and spec is not None:
+        causes.append(Cause("spec", "FieldValueTypeInvalid", "must be an object"))
     return causes
 
 

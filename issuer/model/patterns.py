@@ -11,6 +11,8 @@ from typing import Annotated
 from pydantic import AfterValidator, StringConstraints
 from pydantic_core import PydanticCustomError
 
+from issuer.model.shapes import shaped
+
 
 def _pattern(text: str) -> str:
     if "*" in text[:-1] or text == "*":
@@ -18,7 +20,12 @@ def _pattern(text: str) -> str:
     return text
 
 
-Pattern = Annotated[str, StringConstraints(min_length=1, max_length=512), AfterValidator(_pattern)]
+Pattern = Annotated[
+    str,
+    StringConstraints(min_length=1, max_length=512),
+    AfterValidator(_pattern),
+    shaped(r"^[^*]+\*?$", shortest=1, longest=512),
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,8 +18,11 @@ class MatchExpression(Written):
     """One requirement on one label."""
 
     key: LabelKey
+    """The label's key."""
     operator: Literal["In", "NotIn", "Exists", "DoesNotExist"]
+    """What is required of it. `NotIn` and `DoesNotExist` also match objects without the label."""
     values: Annotated[list[LabelValue], Field(max_length=256)] = []
+    """The values that `In` and `NotIn` mean; the others take none."""
 
     @field_validator("values")
     @classmethod
@@ -36,7 +39,9 @@ class LabelSelector(Written):
     """What `matchLabels` and `matchExpressions` say together."""
 
     match_labels: Annotated[dict[LabelKey, LabelValue], Field(max_length=64)] = {}
+    """Labels that must have exactly these values."""
     match_expressions: Annotated[list[MatchExpression], Field(max_length=64)] = []
+    """Requirements that must hold as well."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -16,28 +16,21 @@ from pydantic import (
 )
 from pydantic_core import PydanticCustomError
 
-from issuer.model.claims import (
-    AUTHORIZATION_CLAIMS,
-    MAX_CLAIM_NAME_CHARACTERS,
-    MAX_CLAIMS_BYTES,
-    is_reserved_claim,
-)
+from issuer.model.claims import Claims
 from issuer.model.conditions import merge_conditions
 from issuer.model.durations import Duration
-from issuer.model.metadata import Name, Written, context_of, is_dns_subdomain
+from issuer.model.metadata import DNS_SUBDOMAIN, Name, Written, context_of, is_dns_subdomain
 from issuer.model.resource import Resource
 from issuer.model.scopes import (
-    ADMIN_AUDIENCE,
-    ADMIN_READ_SCOPE,
-    ADMIN_SCOPE,
-    RESERVED_SCOPE_PREFIX,
     SYSTEM_NAMESPACE,
-    Audience,
+    HeldAudience,
+    HeldScope,
     LongText,
     ScopeToken,
     ShortText,
     without_repeats,
 )
+from issuer.model.shapes import UNIQUE, shaped
 from issuer.model.times import Time, format_time, parse_time
 
 LONGEST_NAME = 237
@@ -49,6 +42,9 @@ ISSUER_CONDITIONS = frozenset({"Ready", "CredentialsProvisioned"})
 DEFAULT_METHODS = ("client_secret_basic", "client_secret_post")
 SECRET_METHODS = frozenset(DEFAULT_METHODS)
 
+_LIVING = frozenset({"Pending", "Active"})
+"""Phases in which tokens leave, and secrets are rotated."""
+
 _SUFFIXES = {"display_name": "", "credentials_secret_name": "-sa-credentials", "config_map_name": "-sa-config"}
 
 
@@ -58,64 +54,30 @@ def _dns_name(value: str) -> str:
     return value
 
 
-def _claim_name(name: str) -> str:
-    if not 0 < len(name) <= MAX_CLAIM_NAME_CHARACTERS:
-        raise PydanticCustomError("claim", "a claim name has 1 to 256 characters")
-    if is_reserved_claim(name):
-        raise PydanticCustomError("forbidden", "the claim {name} is reserved for the issuer", {"name": name})
-    if name in AUTHORIZATION_CLAIMS:
-        raise PydanticCustomError(
-            "forbidden", "the claim {name} may come only from a ClusterAuthPolicy", {"name": name}
-        )
-    return name
-
-
-def _claims_fit(claims: dict[str, str]) -> dict[str, str]:
-    if sum(len(name.encode()) + len(value.encode()) for name, value in claims.items()) > MAX_CLAIMS_BYTES:
-        raise PydanticCustomError("string_too_long", "all claims together are limited to 4 KiB")
-    return claims
-
-
-def _scope_in_reach(scope: str, info: ValidationInfo) -> str:
-    if "*" in scope:
-        raise PydanticCustomError("scope", "list exact scopes; wildcards belong into policies")
-    if scope.startswith(RESERVED_SCOPE_PREFIX):
-        if context_of(info).namespace != SYSTEM_NAMESPACE:
-            raise PydanticCustomError(
-                "forbidden", f"{RESERVED_SCOPE_PREFIX}… scopes work only for accounts in {SYSTEM_NAMESPACE}"
-            )
-        if scope not in {ADMIN_SCOPE, ADMIN_READ_SCOPE}:
-            raise PydanticCustomError(
-                "enum", f"of {RESERVED_SCOPE_PREFIX}… only {ADMIN_SCOPE} and {ADMIN_READ_SCOPE} exist"
-            )
-    return scope
-
-
-def _audience_in_reach(audience: str, info: ValidationInfo) -> str:
-    if audience == ADMIN_AUDIENCE and context_of(info).namespace != SYSTEM_NAMESPACE:
-        raise PydanticCustomError("forbidden", f"{ADMIN_AUDIENCE} works only for accounts in {SYSTEM_NAMESPACE}")
-    return audience
-
-
-# Checked one by one, so that every bad entry is named by its place.
-ClaimName = Annotated[str, AfterValidator(_claim_name)]
-HeldScope = Annotated[ScopeToken, AfterValidator(_scope_in_reach)]
-HeldAudience = Annotated[Audience, AfterValidator(_audience_in_reach)]
+# `null` and an empty text mean the default too, which is the resource's name and a suffix.
+_NameOrDefault = Annotated[
+    Name, AfterValidator(_dns_name), shaped(rf"^(?:{DNS_SUBDOMAIN.pattern})?$", longest=253, or_null=True)
+]
 
 
 class TokenSettings(Written):
     """Wishes about tokens; ceilings clamp them."""
 
     access_token_ttl: Duration | None = Field(default=None, alias="accessTokenTTL")
+    """How long its tokens live, from 10s to 24h; the policies' or the server's default when left out."""
     max_tokens_per_minute: Annotated[int, Field(ge=1, le=1_000_000)] | None = None
+    """More than these in a minute are answered with 429 and `Retry-After`. Each process counts for itself."""
 
 
 class CredentialRotation(Written):
     """Automatic rotation of the client secret, old and new accepted side by side for the grace period."""
 
     enabled: bool = False
+    """Whether the issuer makes a new secret by itself."""
     interval_days: Annotated[int, Field(ge=1, le=3650)] = 90
+    """How long after the newest secret was made the next one is."""
     grace_period_hours: Annotated[int, Field(ge=0, le=8760)] = 24
+    """How long the previous secret is still accepted once the new one is acknowledged or used; less than the interval."""
 
     @model_validator(mode="before")
     @classmethod
@@ -136,9 +98,10 @@ class CredentialRotation(Written):
 class Authentication(Written):
     """How the account may prove itself: rows of the table of client authentication methods."""
 
-    methods: Annotated[list[str], Field(min_length=1, max_length=16), AfterValidator(without_repeats)] = list(
+    methods: Annotated[list[str], Field(min_length=1, max_length=16), AfterValidator(without_repeats), UNIQUE] = list(
         DEFAULT_METHODS
     )
+    """Client authentication methods that are accepted, out of those this issuer has."""
 
     @field_validator("methods")
     @classmethod
@@ -158,37 +121,65 @@ class ManagedBy(Written):
     """The driver's own object this account is made from."""
 
     cluster: ShortText
+    """Where the driver runs."""
     namespace: ShortText
+    """The namespace of its object there."""
     name: ShortText
+    """The name of its object there."""
     uid: ShortText
+    """The uid of its object there: what `?managedBy=` must say."""
 
 
 class ServiceAccountSpec(Written):
-    """Everything an administrator decides about one account."""
+    """A non-human identity: who it is, what its tokens may say, and how it proves itself."""
 
-    display_name: Annotated[str, StringConstraints(max_length=253)] = ""
+    display_name: Annotated[str, StringConstraints(max_length=253), shaped(longest=253, or_null=True)] = ""
+    """What people call it, in audit records and lists; the resource's name when left out."""
     owner: ShortText | None = None
+    """Who answers for it."""
     purpose: LongText | None = None
+    """Why it exists."""
     review_by: Time | None = None
+    """When somebody should look at it again."""
     usage: (
         Literal["inference", "evaluation", "tool-execution", "retrieval", "batch", "administration", "service"] | None
     ) = None
+    """What kind of work it does."""
     justification: LongText | None = None
+    """Why it may do what it may. Required in `issuer-system`, whose accounts administrate the issuer."""
     type: Literal["service", "agent", "ci"] = "service"
+    """Stands in every token, so that resource servers can tell agents from services."""
     disabled: bool = False
+    """No token from now on, and the tokens it has are refused by the admin API."""
     expires_at: Time | None = None
-    scopes: Annotated[list[HeldScope], Field(min_length=1, max_length=1000), AfterValidator(without_repeats)]
-    default_scopes: Annotated[list[ScopeToken], Field(max_length=1000), AfterValidator(without_repeats)] | None = None
-    audiences: (
-        Annotated[list[HeldAudience], Field(min_length=1, max_length=100), AfterValidator(without_repeats)] | None
+    """No token from then on, and none that lives longer."""
+    scopes: Annotated[list[HeldScope], Field(min_length=1, max_length=1000), AfterValidator(without_repeats), UNIQUE]
+    """The scopes it may ask for: exact scope tokens, without wildcards. `issuer:…` only in `issuer-system`."""
+    default_scopes: (
+        Annotated[list[ScopeToken], Field(max_length=1000), AfterValidator(without_repeats), UNIQUE] | None
     ) = None
+    """What a request without `scope` gets, out of `scopes`; all but `openid`, destructive ones and those that require
+    more than a secret when left out."""
+    audiences: (
+        Annotated[list[HeldAudience], Field(min_length=1, max_length=100), AfterValidator(without_repeats), UNIQUE]
+        | None
+    ) = None
+    """The resource servers its tokens may be for (`resource`, `aud`); the first is the default. The server's default
+    audience when left out."""
     token_settings: TokenSettings | None = None
-    claims: Annotated[dict[ClaimName, str], AfterValidator(_claims_fit)] = {}
+    """Lifetime and rate of its tokens."""
+    claims: Claims = {}
+    """Claims that stand in every token as they are here; at most 4 KiB in all, and none that the issuer writes itself."""
     credential_rotation: CredentialRotation = CredentialRotation()
-    credentials_secret_name: Annotated[Name, AfterValidator(_dns_name)] = ""
-    config_map_name: Annotated[Name, AfterValidator(_dns_name)] = ""
+    """Automatic rotation of its secret."""
+    credentials_secret_name: _NameOrDefault = ""
+    """What a Kubernetes driver calls the Secret it writes; `NAME-sa-credentials` when left out."""
+    config_map_name: _NameOrDefault = ""
+    """What a Kubernetes driver calls the ConfigMap it writes; `NAME-sa-config` when left out."""
     authentication: Authentication = Authentication.model_construct()
+    """How it may prove itself."""
     managed_by: ManagedBy | None = None
+    """The driver's own object it is made from. Writes that do not carry the same are refused with 409."""
 
     @field_validator("display_name", "credentials_secret_name", "config_map_name", mode="wrap")
     @classmethod
@@ -226,6 +217,10 @@ class Delivery:
     """The newest version was not acknowledged yet."""
     rotated_at: datetime | None
     """When the newest version was made."""
+    due_at: datetime | None = None
+    """When the next one is due; none where none will be made by itself."""
+    note: str | None = None
+    """What the newest version waits for, in a sentence."""
 
 
 def accepts_a_secret(spec: Mapping[str, Any]) -> bool:
@@ -250,11 +245,8 @@ def is_expired(account: Resource, now: datetime) -> bool:
     return expires_at is not None and parse_time(expires_at) <= now
 
 
-def status_of(account: Resource, delivery: Delivery, interval_s: float | None, now: datetime) -> dict[str, Any]:
-    """The stored status after a write: the issuer's part from facts, the driver's conditions as they were.
-
-    `interval_s`: the effective interval of automatic rotation, None where that is off.
-    """
+def status_of(account: Resource, delivery: Delivery, now: datetime) -> dict[str, Any]:
+    """The stored status after a write: the issuer's part from facts, the driver's conditions as they were."""
     phase = phase_of(account, usable=delivery.usable, now=now)
     status: dict[str, Any] = {
         "clientId": account.client_id,
@@ -264,9 +256,8 @@ def status_of(account: Resource, delivery: Delivery, interval_s: float | None, n
     }
     if delivery.rotated_at is not None:
         status["lastCredentialRotation"] = format_time(delivery.rotated_at)
-        if interval_s is not None:
-            due = delivery.rotated_at + timedelta(seconds=interval_s)
-            status["nextCredentialRotation"] = format_time(due)
+        if delivery.due_at is not None and phase in _LIVING:
+            status["nextCredentialRotation"] = format_time(delivery.due_at)
     conditions = merge_conditions(account.status.get("conditions", ()), _issuer_conditions(phase, delivery), now)
     if not account.status:
         unknown = {"type": "ConfigProvisioned", "status": "Unknown", "reason": "NoDriver"}
@@ -286,14 +277,16 @@ def _issuer_conditions(phase: str, delivery: Delivery) -> list[dict[str, Any]]:
             "type": "CredentialsProvisioned",
             "status": "False" if delivery.awaiting else "True",
             "reason": "AwaitingDelivery" if delivery.awaiting else "SecretCreated",
+            "message": delivery.note,
         },
     ]
 
 
 def as_seen_at(account: Resource, now: datetime) -> Resource:
     """The account as a reader sees it: `Expired` holds from its moment on, whoever wrote the status last."""
-    if account.status.get("phase") not in {"Pending", "Active"} or not is_expired(account, now):
+    if account.status.get("phase") not in _LIVING or not is_expired(account, now):
         return account
     expired = {"type": "Ready", "status": "False", "reason": "Expired", "lastTransitionTime": account.spec["expiresAt"]}
     conditions = merge_conditions(account.status["conditions"], [expired], now)
-    return account.with_status({**account.status, "phase": "Expired", "ready": False, "conditions": conditions})
+    status = {key: value for key, value in account.status.items() if key != "nextCredentialRotation"}
+    return account.with_status({**status, "phase": "Expired", "ready": False, "conditions": conditions})

@@ -4,7 +4,7 @@ import re
 from datetime import UTC, datetime
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
 # RFC 3339 section 5.6. Python's own reader takes more: ISO weeks, no separators, no seconds.
@@ -37,5 +37,9 @@ def _normal(text: str) -> str:
         raise PydanticCustomError("time", "{why}", {"why": str(error)}) from None
 
 
-Time = Annotated[str, AfterValidator(_normal)]
+Time = Annotated[
+    str,
+    AfterValidator(_normal),
+    WithJsonSchema({"type": "string", "format": "date-time"}),
+]
 """An instant in a resource, normalised to UTC seconds."""

@@ -20,7 +20,7 @@ _REPEATABLE = frozenset({"resource", "audience"})
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """What arrived, untouched. `authorization`: the values of every Authorization header. `source`: the peer's address."""
+    """What arrived, untouched. `authorization`: the values of every Authorization header. `source`: see `protocol.source`."""
 
     method: str
     content_type: str

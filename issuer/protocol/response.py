@@ -28,6 +28,7 @@ _STATUS_BY_FAILURE: Mapping[Failure, int] = {
     Failure.METHOD_NOT_POST: 405,
     Failure.BODY_TOO_LARGE: 413,
     Failure.TOO_MANY_TOKENS: 429,
+    Failure.TOO_MANY_FAILURES: 429,
 }
 
 if missing := {failure.code for failure in Failure} - set(_STATUS_BY_CODE):  # pragma: no cover

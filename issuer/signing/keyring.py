@@ -40,6 +40,8 @@ class KeyRecord:
     activated_at: datetime | None = None
     retires_at: datetime | None = None
     compromised_at: datetime | None = None
+    signed_ttl_s: float = 0
+    """The longest lifetime tokens could have while it signed, as far as it is longer than today's."""
 
     def state_at(self, now: datetime) -> KeyState:
         """The state at an instant."""

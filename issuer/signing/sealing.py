@@ -8,6 +8,7 @@ into another row does not open there. Re-keying replaces the wrapped key and lea
 
 import base64
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
@@ -20,7 +21,7 @@ _NONCE_BYTES = 12
 _KEY_BYTES = 32
 _WRAPPED_BYTES = _KEY_BYTES + 16
 _MAX_ID_CHARACTERS = 64
-_CHECK_PURPOSE = "master-key-check"
+CHECK_PURPOSE = "master-key-check"
 _CHECK_TEXT = b"issuer"
 
 
@@ -42,39 +43,65 @@ class MasterKey:
     def seal(self, plaintext: bytes, *, purpose: str, owner: str) -> bytes:
         """An envelope around `plaintext` that opens only for the same purpose and owner."""
         bound = _bound(purpose, owner)
-        data_key, wrap_nonce, nonce = os.urandom(_KEY_BYTES), os.urandom(_NONCE_BYTES), os.urandom(_NONCE_BYTES)
-        kek_id = self.current.encode()
-        head = bytes([_FORMAT, len(kek_id)]) + kek_id
-        wrapped = AESGCM(self.keys[self.current]).encrypt(wrap_nonce, data_key, head + bound)
-        return head + wrap_nonce + wrapped + nonce + AESGCM(data_key).encrypt(nonce, plaintext, bound)
+        data_key, nonce = os.urandom(_KEY_BYTES), os.urandom(_NONCE_BYTES)
+        return self._wrap(data_key, bound) + nonce + AESGCM(data_key).encrypt(nonce, plaintext, bound)
 
     def unseal(self, blob: bytes, *, purpose: str, owner: str) -> bytes:
         """The plaintext. Raises SealError."""
+        bound = _bound(purpose, owner)
+        data_key, payload = self._unwrap(blob, bound)
+        try:
+            return AESGCM(data_key).decrypt(payload[:_NONCE_BYTES], payload[_NONCE_BYTES:], bound)
+        except (InvalidTag, ValueError):
+            raise SealError("is damaged: its data key does not open it") from None
+
+    def rewrap(self, blob: bytes, *, purpose: str, owner: str) -> bytes:
+        """The same envelope under the current key; what is in it is not opened and stays byte for byte. Raises SealError."""
+        bound = _bound(purpose, owner)
+        data_key, payload = self._unwrap(blob, bound)
+        return self._wrap(data_key, bound) + payload
+
+    def _wrap(self, data_key: bytes, bound: bytes) -> bytes:
+        """Everything of an envelope that comes before its payload."""
+        kek_id, nonce = self.current.encode(), os.urandom(_NONCE_BYTES)
+        head = bytes([_FORMAT, len(kek_id)]) + kek_id
+        return head + nonce + AESGCM(self.keys[self.current]).encrypt(nonce, data_key, head + bound)
+
+    def _unwrap(self, blob: bytes, bound: bytes) -> tuple[bytes, bytes]:
+        """The data key, and the payload it opens. Raises SealError."""
         kek_id, head, rest = _split(blob)
         key = self.keys.get(kek_id)
         if key is None:
-            raise SealError(f"sealed under the master key {kek_id!r}, which is not among those given")
-        bound = _bound(purpose, owner)
+            raise SealError(f"is sealed under the master key {kek_id!r}, which is not among those given")
         wrapped_end = _NONCE_BYTES + _WRAPPED_BYTES
         try:
             data_key = AESGCM(key).decrypt(rest[:_NONCE_BYTES], rest[_NONCE_BYTES:wrapped_end], head + bound)
-            nonce, ciphertext = rest[wrapped_end : wrapped_end + _NONCE_BYTES], rest[wrapped_end + _NONCE_BYTES :]
-            return AESGCM(data_key).decrypt(nonce, ciphertext, bound)
         except (InvalidTag, ValueError):
             raise SealError(f"does not open under the master key {kek_id!r}") from None
+        return data_key, rest[wrapped_end:]
+
+    def require(self, kek_ids: Iterable[str]) -> None:
+        """Raises MasterKeyError unless there is a key for each of these ids."""
+        if missing := sorted(set(kek_ids) - self.keys.keys()):
+            raise MasterKeyError(
+                "This is not the master key of this database, or not all of it: something in it is sealed under "
+                f"{_quoted(missing)}, and given was only {_quoted(self.keys)}. Give that line, too (ISSUER_MASTER_KEY or "
+                "ISSUER_MASTER_KEY_FILE); it can be taken out once `issuer rekey` says that it seals nothing any more."
+            )
 
     def check_blob(self) -> bytes:
         """What `bootstrap` stores, so that a wrong master key is noticed at start and not at the first token."""
-        return self.seal(_CHECK_TEXT, purpose=_CHECK_PURPOSE, owner="")
+        return self.seal(_CHECK_TEXT, purpose=CHECK_PURPOSE, owner="")
 
     def check(self, blob: bytes) -> None:
-        """Raises MasterKeyError unless this is the master key the database was bootstrapped with."""
+        """Raises MasterKeyError unless this is the master key the database belongs to."""
         try:
-            self.unseal(blob, purpose=_CHECK_PURPOSE, owner="")
+            self.require([_split(blob)[0]])
+            self.unseal(blob, purpose=CHECK_PURPOSE, owner="")
         except SealError as error:
             raise MasterKeyError(
-                f"This is not the master key of this database: its check value {error}. Give the key the database was "
-                "bootstrapped with (ISSUER_MASTER_KEY or ISSUER_MASTER_KEY_FILE); without it nothing sealed can be read."
+                f"This is not the master key of this database: its check value {error}. Give the key that "
+                "belongs to it (ISSUER_MASTER_KEY or ISSUER_MASTER_KEY_FILE); without it nothing sealed can be read."
             ) from None
 
 
@@ -126,6 +153,10 @@ def _split(blob: bytes) -> tuple[str, bytes, bytes]:
         raise SealError("is not in a format this version reads")
     end = 2 + blob[1]
     return blob[2:end].decode("ascii", "replace"), blob[:end], blob[end:]
+
+
+def _quoted(ids: Iterable[str]) -> str:
+    return ", ".join(repr(each) for each in ids)
 
 
 def _bound(purpose: str, owner: str) -> bytes:

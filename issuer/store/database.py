@@ -1,12 +1,16 @@
 """Connections: pools with limits, statements with deadlines, commits that are durable.
 
-Every failure to reach the database in time becomes DatabaseUnavailable (503 at the edge); nothing waits without an end.
+Every failure to reach the database in time becomes DatabaseUnavailable (503 at the edge); nothing waits without an end. A
+database that accepts and never answers costs `pool_timeout_s` where a connection is taken, `statement_timeout_s` and a second
+in the middle of a transaction, and half a second for a good-bye it does not hear.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from functools import partial
 from typing import Any, TypeAlias
+from urllib.parse import urlsplit, urlunsplit
 
 import asyncpg
 from asyncpg.connect_utils import SessionAttribute
@@ -24,15 +28,23 @@ class DatabaseUnavailable(Exception):
     """The database could not be reached, or did not answer in time. Trying again later is right."""
 
 
-class Database:
-    """One pool of connections to the one writable primary."""
+class ReadOnlyStandby(DatabaseUnavailable):
+    """What answers is a standby. It lags behind its primary by nobody knows how much, so nothing it says is believed."""
 
-    def __init__(self, url: str, settings: DatabaseSettings, *, application: str) -> None:
+    def __init__(self) -> None:
+        super().__init__("a read-only standby answers; the URL must lead to the primary")
+
+
+class Database:
+    """One pool of connections to the one writable primary; at most `pool_size`, or what the settings say."""
+
+    def __init__(self, url: str, settings: DatabaseSettings, *, application: str, pool_size: int | None = None) -> None:
+        self._pool_timeout_s = settings.pool_timeout_s
         self._engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             # asyncpg reads the URL itself: every parameter of libpq's URLs works, `sslmode` and several hosts included.
-            async_creator=partial(_connect, url, settings, application),
-            pool_size=settings.pool_size,
+            async_creator=partial(connect, url, settings, application),
+            pool_size=pool_size or settings.pool_size,
             max_overflow=0,
             pool_timeout=settings.pool_timeout_s,
             # A round trip for each use: a restarted database must not cost every pooled connection a 503.
@@ -54,22 +66,85 @@ class Database:
         Raises DatabaseUnavailable; constraint violations stay `sqlalchemy.exc.IntegrityError`.
         """
         with database_errors():
-            async with self._engine.connect() as connection:
+            async with AsyncExitStack() as stack:
+                # Around everything that happens before the first statement: waiting for a connection, trying it, making one.
+                async with asyncio.timeout(self._pool_timeout_s):
+                    connection = await stack.enter_async_context(self._engine.connect())
                 if isolation is not None:
-                    connection = await connection.execution_options(isolation_level=isolation)  # noqa: PLW2901
+                    connection = await connection.execution_options(isolation_level=isolation)
                 async with connection.begin():
                     yield connection
+
+    async def renew(self) -> None:
+        """Closes the connections nobody uses now, and the others when they come back: the next ones are made anew."""
+        await self._engine.dispose()
 
     async def close(self) -> None:
         """Closes every connection."""
         await self._engine.dispose()
 
 
+class _Connection(asyncpg.Connection):
+    """One that does not wait long for a good-bye: a server that hangs is left, whatever it was about to say."""
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - the driver's own signature
+        await super().close(timeout=min(timeout or _GOOD_BYE_S, _GOOD_BYE_S))
+
+
+_GOOD_BYE_S = 0.5
+
+
+async def connect(url: str, settings: DatabaseSettings, application: str) -> Any:
+    """A connection to the writable primary. Raises DatabaseUnavailable, for a URL that cannot be used without quoting it.
+
+    Of several hosts each has a head start of HEAD_START_S over the next: one that swallows connections keeps nobody from it.
+    """
+    attempts: set[asyncio.Task[Any]] = set()
+    errors: list[Exception] = []
+    urls = _url_of_each_host(url)
+    try:
+        while urls or attempts:
+            if urls:
+                attempts.add(asyncio.create_task(_connect(urls.pop(0), settings, application)))
+            wait_s = HEAD_START_S if urls else None
+            done, attempts = await asyncio.wait(attempts, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
+            connections = [task.result() for task in done if task.exception() is None]
+            errors += [error for task in done if isinstance(error := task.exception(), Exception)]
+            if connections:
+                for superfluous in connections[1:]:
+                    superfluous.terminate()
+                return connections[0]
+    finally:
+        for task in attempts:
+            task.add_done_callback(_terminate_superfluous)
+            task.cancel()
+    # That one host is a standby is as it should be; why there is no primary says another, if any.
+    raise min(errors, key=lambda error: isinstance(error, ReadOnlyStandby))
+
+
+HEAD_START_S = 0.25
+
+
+def _terminate_superfluous(attempt: "asyncio.Task[Any]") -> None:
+    if not attempt.cancelled() and attempt.exception() is None:
+        attempt.result().terminate()
+
+
+def _url_of_each_host(url: str) -> list[str]:
+    """`postgresql://…@a,b/…` is two; what cannot be read is left to the driver to refuse."""
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return [url]
+    auth, at, hosts = parts.netloc.rpartition("@")
+    return [urlunsplit(parts._replace(netloc=f"{auth}{at}{host}")) for host in hosts.split(",")]
+
+
 async def _connect(url: str, settings: DatabaseSettings, application: str) -> Any:
-    """A connection to the writable primary. Raises DatabaseUnavailable for a URL that cannot be used, without quoting it."""
     try:
         return await asyncpg.connect(
             url,
+            connection_class=_Connection,
             timeout=settings.pool_timeout_s,
             command_timeout=settings.statement_timeout_s + 1,
             target_session_attrs=SessionAttribute.read_write,
@@ -86,6 +161,8 @@ async def _connect(url: str, settings: DatabaseSettings, application: str) -> An
         raise DatabaseUnavailable(
             "its URL cannot be used: check host and port, and percent-encode the password"
         ) from None
+    except asyncpg.TargetServerAttributeNotMatched:
+        raise ReadOnlyStandby from None
     except asyncpg.PostgresError as error:
         if (error.sqlstate or "").startswith(_REFUSING_CLASSES):
             raise DatabaseUnavailable(f"it refuses the connection: {error}") from error
@@ -133,7 +210,7 @@ def database_errors() -> Iterator[None]:
 def _why(error: Exception) -> str:
     """A few words without addresses or values: the kind of trouble."""
     cause: BaseException = error
-    while cause.__cause__ is not None:
+    while cause.__cause__ is not None and not isinstance(cause, TimeoutError):
         cause = cause.__cause__
     return (isinstance(error, DBAPIError) and _sqlstate(error)) or type(cause).__name__
 

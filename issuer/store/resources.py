@@ -8,6 +8,7 @@ held for a commit and no longer, and a later revision can never become visible b
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from issuer.model.kinds import BY_KIND, KINDS, Kind
 from issuer.model.resource import Resource
+from issuer.model.times import format_time
 from issuer.store.tables import audit_records, installation, resources
 
 CHANNEL = "issuer_revision"
@@ -120,6 +122,21 @@ async def contents_of_namespace(connection: AsyncConnection, namespace: str, lim
     return [resource_of(row) for row in await connection.execute(query)]
 
 
+async def expired_accounts(connection: AsyncConnection, now: datetime, limit: int) -> list[Resource]:
+    """Accounts whose `expiresAt` has come and whose stored status does not say so, locked; those held by another left out."""
+    expires_at = resources.c.document.op("#>>")(sa.text("'{spec,expiresAt}'"))
+    query = (
+        sa.select(resources)
+        # In the words of the index.
+        .where(sa.text("kind = 'ServiceAccount' AND document #>> '{status,phase}' IN ('Pending', 'Active')"))
+        .where(expires_at.is_not(None), expires_at <= format_time(now))
+        .order_by(expires_at)
+        .limit(limit)
+        .with_for_update(skip_locked=True)
+    )
+    return [resource_of(row) for row in await connection.execute(query)]
+
+
 async def current_revision(connection: AsyncConnection) -> int:
     """The newest committed revision."""
     revision: int = (await connection.execute(sa.select(installation.c.revision))).scalar_one()
@@ -132,7 +149,7 @@ _COMMIT = sa.text(
         SELECT * FROM json_to_recordset(CAST(:changes AS json)) AS c(
             ordinal int, type text, uid uuid, kind text, namespace text, name text, generation bigint,
             created_at timestamptz, deleted_at timestamptz, labels jsonb, document json, unique_value text,
-            before json, after json, audit_id uuid, principal jsonb, verb text, note jsonb)
+            before json, after json, previous_revision bigint, audit_id uuid, principal jsonb, verb text, note jsonb)
     ), counter AS (
         UPDATE installation SET revision = revision + (SELECT count(*) FROM change)
         RETURNING revision AS last, revision - (SELECT count(*) FROM change) AS base
@@ -150,8 +167,9 @@ _COMMIT = sa.text(
                c.labels, c.document, c.unique_value
         FROM change c, counter WHERE c.type = 'ADDED'
     ), logged AS (
-        INSERT INTO changes (revision, type, kind, namespace, name, uid, before, after)
-        SELECT counter.base + c.ordinal, c.type, c.kind, c.namespace, c.name, c.uid, c.before, c.after
+        INSERT INTO changes (revision, type, kind, namespace, name, uid, before, after, previous_revision)
+        SELECT counter.base + c.ordinal, c.type, c.kind, c.namespace, c.name, c.uid, c.before, c.after,
+               c.previous_revision
         FROM change c, counter
     ), audited AS (
         INSERT INTO audit_records (id, revision, principal, verb, kind, namespace, name, uid, before, after, note)
@@ -235,6 +253,7 @@ def _row(ordinal: int, change: Change, entry: AuditEntry) -> dict[str, Any]:
         "unique_value": subject.spec.get(unique) if unique else None,
         "before": change.before.to_document() if change.before else None,
         "after": change.after.to_document() if change.after else None,
+        "previous_revision": change.before.revision if change.before else None,
         "audit_id": str(entry.id),
         "principal": dict(entry.principal),
         "verb": entry.verb,

@@ -19,6 +19,8 @@ metadata = sa.MetaData(
 )
 
 _Time = sa.DateTime(timezone=True)
+_Name = sa.Text(collation="C")
+"""In the order of bytes, as Python sorts: pages are put together here and there."""
 
 installation = sa.Table(
     "installation",
@@ -27,6 +29,7 @@ installation = sa.Table(
     sa.Column("epoch", UUID(as_uuid=True), nullable=False, server_default=sa.func.gen_random_uuid()),
     sa.Column("revision", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.Column("master_key_check", sa.LargeBinary, comment="absent until bootstrap"),
+    sa.Column("trimmed_to", sa.BigInteger, nullable=False, server_default=sa.text("0")),
     sa.CheckConstraint("only_row", name="one_row"),
 )
 
@@ -35,8 +38,8 @@ resources = sa.Table(
     metadata,
     sa.Column("uid", UUID(as_uuid=True), primary_key=True),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("namespace", sa.Text, nullable=False, comment="empty for cluster-scoped kinds"),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("namespace", _Name, nullable=False, comment="empty for cluster-scoped kinds"),
+    sa.Column("name", _Name, nullable=False),
     sa.Column("revision", sa.BigInteger, nullable=False),
     sa.Column("generation", sa.BigInteger, nullable=False),
     sa.Column("created_at", _Time, nullable=False),
@@ -46,6 +49,22 @@ resources = sa.Table(
     sa.Column("unique_value", sa.Text, comment="the field no two objects of the kind may share"),
     sa.UniqueConstraint("kind", "namespace", "name", name="resources_name_key"),
     sa.UniqueConstraint("kind", "unique_value", name="resources_unique_value_key"),
+    sa.Index("resources_labels_idx", "labels", postgresql_using="gin"),
+    sa.Index(
+        "resources_expires_at_idx",
+        sa.text("(document #>> '{spec,expiresAt}')"),
+        postgresql_where=sa.text(
+            "kind = 'ServiceAccount' AND document #>> '{status,phase}' IN ('Pending', 'Active')"
+            " AND document #>> '{spec,expiresAt}' IS NOT NULL"
+        ),
+    ),
+    sa.Index(
+        "resources_next_rotation_idx",
+        sa.text("(document #>> '{status,nextCredentialRotation}')"),
+        postgresql_where=sa.text(
+            "kind = 'ServiceAccount' AND document #>> '{status,nextCredentialRotation}' IS NOT NULL"
+        ),
+    ),
 )
 
 changes = sa.Table(
@@ -55,11 +74,12 @@ changes = sa.Table(
     sa.Column("at", _Time, nullable=False, server_default=sa.func.now()),
     sa.Column("type", sa.Text, nullable=False),
     sa.Column("kind", sa.Text, nullable=False),
-    sa.Column("namespace", sa.Text, nullable=False),
-    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("namespace", _Name, nullable=False),
+    sa.Column("name", _Name, nullable=False),
     sa.Column("uid", UUID(as_uuid=True), nullable=False),
     sa.Column("before", sa.JSON),
     sa.Column("after", sa.JSON),
+    sa.Column("previous_revision", sa.BigInteger, comment="of the object before; absent: new"),
     sa.CheckConstraint("type IN ('ADDED', 'MODIFIED', 'DELETED')", name="type"),
 )
 
@@ -79,6 +99,7 @@ audit_records = sa.Table(
     sa.Column("after", sa.JSON),
     sa.Column("note", JSONB, nullable=False, server_default=sa.text("'{}'::jsonb")),
     sa.Index("audit_records_at_idx", "at", postgresql_using="brin"),
+    sa.Index("audit_records_uid_id_idx", "uid", "id"),
 )
 
 peppers = sa.Table(
@@ -111,6 +132,29 @@ secret_versions = sa.Table(
     sa.Column("cut_at", _Time),
     sa.Column("hold_until", _Time),
     sa.Column("grace_s", sa.Double),
+    sa.Column("overdue_at", _Time, comment="when somebody was told that nobody stores it"),
+    sa.Index(
+        "secret_versions_hold_until_idx",
+        "hold_until",
+        postgresql_where=sa.text("activated_at IS NULL AND cut_at IS NULL AND hold_until IS NOT NULL"),
+    ),
+    sa.Index(
+        "secret_versions_undelivered_idx",
+        "created_at",
+        postgresql_where=sa.text("sealed IS NOT NULL AND overdue_at IS NULL"),
+    ),
+)
+
+rotation_walk = sa.Table(
+    "rotation_walk",
+    metadata,
+    sa.Column("only_row", sa.Boolean, primary_key=True, server_default=sa.true()),
+    sa.Column("done", sa.BigInteger, nullable=False, comment="accounts follow the policies of this revision"),
+    sa.Column("target", sa.BigInteger, comment="the revision a walk through the accounts brings them to"),
+    sa.Column("namespaces", sa.ARRAY(sa.Text), comment="those it looks into; absent: all"),
+    sa.Column("after_namespace", _Name, nullable=False, server_default=""),
+    sa.Column("after_name", _Name, nullable=False, server_default=""),
+    sa.CheckConstraint("only_row", name="one_row"),
 )
 
 signing_keys = sa.Table(
@@ -126,4 +170,5 @@ signing_keys = sa.Table(
     sa.Column("activated_at", _Time),
     sa.Column("retires_at", _Time),
     sa.Column("compromised_at", _Time),
+    sa.Column("signed_ttl_s", sa.Double, nullable=False, server_default=sa.text("0")),
 )

@@ -1,15 +1,21 @@
-"""What the token path is built from: the pulse it polls, the rows of a snapshot, one account by one query."""
+"""What the token path is built from: the pulse it polls, the rows of a snapshot, many accounts by one query."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
+from itertools import groupby
+from operator import attrgetter
+from typing import Any
 from uuid import UUID
 
 import sqlalchemy as sa
+from sqlalchemy.engine import Row
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from issuer.credentials import SecretVersion
 from issuer.model.kinds import KEY_SET, NAMESPACE, POLICY_KINDS, SCOPE, SERVICE_ACCOUNT
 from issuer.model.resource import Resource
+from issuer.store.changelog import RevisionGone, require_kept
 from issuer.store.keys import StoredKey, load_keys
 from issuer.store.resources import current_revision, resource_of
 from issuer.store.secrets import load_peppers, version_of
@@ -18,11 +24,39 @@ from issuer.store.tables import changes, resources, secret_versions
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """Which database this is and how far it has come. `identity` changes with a failover or a restore."""
+    """Which database this is and how far it has come.
+
+    `identity` (system identifier, timeline, epoch) changes with a failover or a restore. `written_at`: when its newest write
+    was; `known_written_at`: the same of the revision the reader knows already; None where the log has no such row.
+    """
+
+    identity: tuple[str, ...]
+    in_recovery: bool
+    revision: int
+    written_at: datetime | None
+    known_written_at: datetime | None
+    bootstrapped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """How far one history of writes has been read."""
 
     identity: tuple[str, ...]
     revision: int
-    bootstrapped: bool
+    written_at: datetime | None
+
+    def departure(self, pulse: Pulse) -> str | None:
+        """None when the pulse, taken from here on, is of the same history and not behind; else what is different.
+
+        After a restore the counter may have come past our revision again, with other writes: their times give them away.
+        """
+        if pulse.identity != self.identity:
+            return "identity"
+        if pulse.revision < self.revision:
+            return "revision"
+        rewritten = None not in {self.written_at, pulse.known_written_at} and pulse.known_written_at != self.written_at
+        return "history" if rewritten else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +83,40 @@ class AccountRows:
 
 _PULSE = sa.text(
     """
-    SELECT s.system_identifier::text AS system, c.timeline_id::text AS timeline, pg_is_in_recovery()::text AS recovery,
-           i.epoch::text AS epoch, i.revision, i.master_key_check IS NOT NULL AS bootstrapped
-    FROM installation i, pg_control_system() s, pg_control_checkpoint() c
+    SELECT s.system_identifier::text AS system, i.epoch::text AS epoch, pg_is_in_recovery() AS in_recovery,
+           -- Where writes go now. The control file's timeline follows a promotion at the next checkpoint only.
+           CASE WHEN pg_is_in_recovery() THEN '' ELSE left(pg_walfile_name(pg_current_wal_insert_lsn()), 8) END AS timeline,
+           i.revision AS pulse_revision, i.master_key_check IS NOT NULL AS bootstrapped,
+           (SELECT at FROM changes WHERE revision = i.revision) AS written_at,
+           (SELECT at FROM changes WHERE revision = :known_revision) AS known_written_at
+    FROM installation i, pg_control_system() s
     """
+).columns(
+    system=sa.Text,
+    epoch=sa.Text,
+    in_recovery=sa.Boolean,
+    timeline=sa.Text,
+    pulse_revision=sa.BigInteger,
+    bootstrapped=sa.Boolean,
+    written_at=sa.DateTime(timezone=True),
+    known_written_at=sa.DateTime(timezone=True),
 )
 
 
-async def read_pulse(connection: AsyncConnection) -> Pulse:
+async def read_pulse(connection: AsyncConnection, known_revision: int) -> Pulse:
     """One row, a few microseconds for PostgreSQL, readable without privilege."""
-    row = (await connection.execute(_PULSE)).one()
-    return Pulse((row.system, row.timeline, row.recovery, row.epoch), row.revision, row.bootstrapped)
+    return _pulse_of((await connection.execute(_PULSE, {"known_revision": known_revision})).one())
+
+
+def _pulse_of(row: Row[Any]) -> Pulse:
+    return Pulse(
+        identity=(row.system, row.timeline, row.epoch),
+        in_recovery=row.in_recovery,
+        revision=row.pulse_revision,
+        written_at=row.written_at,
+        known_written_at=row.known_written_at,
+        bootstrapped=row.bootstrapped,
+    )
 
 
 async def read_world(connection: AsyncConnection) -> WorldRows:
@@ -82,23 +139,38 @@ async def read_world(connection: AsyncConnection) -> WorldRows:
     )
 
 
-async def read_account(connection: AsyncConnection, uid: UUID) -> AccountRows | None:
-    """The account and its secrets, by one query."""
-    query = (
-        sa.select(resources, *(column.label(f"secret_{column.name}") for column in secret_versions.c))
-        .outerjoin(secret_versions, secret_versions.c.account_uid == resources.c.uid)
-        .where(resources.c.uid == uid, resources.c.kind == SERVICE_ACCOUNT.kind)
-        .order_by(secret_versions.c.version)
+_pulse = _PULSE.subquery("pulse")
+_ACCOUNTS = (
+    sa.select(_pulse, resources, *(column.label(f"secret_{column.name}") for column in secret_versions.c))
+    .select_from(
+        _pulse.outerjoin(
+            resources,
+            sa.and_(
+                resources.c.uid == sa.any_(sa.bindparam("uids", type_=sa.ARRAY(sa.UUID(as_uuid=True)))),
+                resources.c.kind == SERVICE_ACCOUNT.kind,
+            ),
+        ).outerjoin(secret_versions, secret_versions.c.account_uid == resources.c.uid)
     )
-    rows = (await connection.execute(query)).all()
-    if not rows:
-        return None
-    secrets = tuple(
-        (version_of(row, "secret_"), row.secret_pepper_id, row.secret_hmac)
-        for row in rows
-        if row.secret_version is not None
-    )
-    return AccountRows(resource_of(rows[0]), secrets)
+    .order_by(resources.c.uid, secret_versions.c.version)
+)
+
+
+async def read_accounts(
+    connection: AsyncConnection, uids: Sequence[UUID], known_revision: int
+) -> tuple[Pulse, list[AccountRows]]:
+    """Those of the accounts that exist, with their secrets, and the pulse of the database that said so: by one query."""
+    rows = (await connection.execute(_ACCOUNTS, {"uids": uids, "known_revision": known_revision})).all()
+    accounts = []
+    for uid, of_account in groupby(rows, attrgetter("uid")):
+        if uid is not None:
+            each = list(of_account)
+            secrets = tuple(
+                (version_of(row, "secret_"), row.secret_pepper_id, row.secret_hmac)
+                for row in each
+                if row.secret_version is not None
+            )
+            accounts.append(AccountRows(resource_of(each[0]), secrets))
+    return _pulse_of(rows[0]), accounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +182,10 @@ class Changed:
 
 
 async def read_changed(connection: AsyncConnection, since: int, most: int = 10_000) -> Changed:
-    """The accounts written after `since`, and whether anything a snapshot is made of was."""
+    """The accounts written after `since`, and whether anything a snapshot is made of was.
+
+    Everything may have been, when the log does not go back so far: this process slept for a day.
+    """
     query = (
         sa.select(changes.c.uid, changes.c.kind)
         .where(changes.c.revision > since)
@@ -118,6 +193,11 @@ async def read_changed(connection: AsyncConnection, since: int, most: int = 10_0
         .limit(most + 1)
     )
     rows = (await connection.execute(query)).all()
+    try:
+        # After the rows: what is trimmed between the two statements was in them.
+        await require_kept(connection, since)
+    except RevisionGone:
+        return Changed(None, world=True)
     if len(rows) > most:
         return Changed(None, world=True)
     return Changed(

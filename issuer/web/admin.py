@@ -1,34 +1,56 @@
-"""The admin port: the resource API behind the guard, and health without names for whoever probes it."""
+"""The admin port: the resource API behind the guard; health without names, and the reference, for whoever asks."""
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from issuer.model.faults import Fault, Reason
-from issuer.web.resources import ResourceApi
+from issuer.web.guarded import GuardedRoutes, fault_answer
+from issuer.web.referencepage import reference_route
+from issuer.workers.readiness import Readiness
 
 
-def admin_app(api: ResourceApi, why_not_ready: Callable[[], str | None]) -> ASGIApp:
-    """The ASGI app. `why_not_ready` answers None once tokens can be issued."""
+def admin_app(routes: Sequence[Route], readiness: Readiness, guarded: GuardedRoutes) -> ASGIApp:
+    """The ASGI app: health, and `routes`, which guard themselves."""
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("ok\n")
 
-    async def readyz(_: Request) -> Response:
-        reason = why_not_ready()
-        if reason is None:
-            return PlainTextResponse("ok\n")
-        return PlainTextResponse(f"not ready: {reason}\n", status_code=503, headers={"retry-after": "1"})
+    async def readyz(request: Request) -> Response:
+        reason = readiness.why_not_ready
+        lines = ["ok" if reason is None else f"not ready: {reason}"]
+        if "verbose" in request.query_params:
+            # Open it would tell a stranger how far each process is behind.
+            try:
+                await guarded.principal(request)
+            except Fault as fault:
+                return fault_answer(request, fault)
+            lines = [*_verbose(readiness), *lines]
+        headers = {} if reason is None else {"retry-after": "1"}
+        return PlainTextResponse("\n".join(lines) + "\n", 200 if reason is None else 503, headers)
 
     async def not_found(_: Request, __: Exception) -> Response:
-        fault = Fault(Reason.NOT_FOUND, "no such path; resources are below /apis/auth.nauthera.io/v1alpha1")
+        fault = Fault(Reason.NOT_FOUND, "no such path; /apis and /openapi/v3 say what there is")
         return JSONResponse(fault.to_status(), status_code=404)
 
-    health = [Route("/livez", livez), Route("/readyz", readyz)]
-    app = Starlette(routes=[*health, *api.routes()], exception_handlers={404: not_found})
+    async def not_allowed(_: Request, error: Exception) -> Response:
+        headers = error.headers if isinstance(error, HTTPException) else None
+        fault = Fault(Reason.METHOD_NOT_ALLOWED, "this method is not possible here")
+        return JSONResponse(fault.to_status(), status_code=405, headers=headers)
+
+    open_to_all = [Route("/livez", livez), Route("/readyz", readyz), reference_route()]
+    app = Starlette(routes=[*open_to_all, *routes], exception_handlers={404: not_found, 405: not_allowed})
     app.router.redirect_slashes = False  # a redirect would be made of the Host header
     return app
+
+
+def _verbose(readiness: Readiness) -> Iterator[str]:
+    """A line for each process, as Kubernetes writes them."""
+    for name, state in readiness.states().items():
+        said = state.why_not_ready or state.degraded or "ok"
+        yield f"[{'-' if state.why_not_ready else '+'}]{name} {said} (revision {state.revision})"

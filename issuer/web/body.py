@@ -8,12 +8,9 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import Response
 
-from issuer.manifests import ManifestError, parse_documents, parse_json, to_yaml
+from issuer.manifests import MAX_BODY_BYTES, MAX_YAML_BYTES, ManifestError, parse_documents, parse_json, to_yaml
 from issuer.model.faults import Fault, Reason
 
-MAX_BODY_BYTES = 1_048_576
-MAX_YAML_BYTES = 131_072
-"""YAML is read by Python code, two hundred times slower than JSON, on the loop that tokens are issued on."""
 BODY_DEADLINE_S = 10
 MERGE_PATCH = "application/merge-patch+json"
 

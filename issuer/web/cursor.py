@@ -17,11 +17,12 @@ _LABEL = b"issuer list cursor\0"
 class Cursor:
     """Where a page begins: behind (namespace, name), in a list begun at `revision`.
 
-    `namespace` is the one that is listed, None for all of them.
+    `namespace` is the one that is listed, None for all of them; `selectors` what chooses among the objects.
     """
 
     plural: str
     namespace: str | None
+    selectors: str
     revision: int
     after: tuple[str, str]
 
@@ -34,11 +35,11 @@ class Cursors:
 
     def write(self, cursor: Cursor) -> str:
         """The text for `metadata.continue`."""
-        parts = [cursor.plural, cursor.namespace, cursor.revision, *cursor.after]
+        parts = [cursor.plural, cursor.namespace, cursor.selectors, cursor.revision, *cursor.after]
         payload = json.dumps(parts, separators=(",", ":")).encode()
         return urlsafe_b64encode(_tag(self._keys()[0], payload) + payload).decode()
 
-    def read(self, text: str, plural: str, namespace: str | None) -> Cursor:
+    def read(self, text: str, plural: str, namespace: str | None, selectors: str) -> Cursor:
         """The cursor. Raises Fault (400) unless we wrote it for this list."""
         try:
             data = urlsafe_b64decode(text.encode())
@@ -47,8 +48,8 @@ class Cursors:
         tag, payload = data[:_TAG_BYTES], data[_TAG_BYTES:]
         if any(compare_digest(tag, _tag(key, payload)) for key in self._keys()):
             *written_for, revision, after_namespace, after_name = json.loads(payload)
-            if written_for == [plural, namespace]:
-                return Cursor(plural, namespace, revision, (after_namespace, after_name))
+            if written_for == [plural, namespace, selectors]:
+                return Cursor(plural, namespace, selectors, revision, (after_namespace, after_name))
         raise Fault(Reason.BAD_REQUEST, "continue is not a cursor of this list; begin it again")
 
 

@@ -1,9 +1,6 @@
 """What verifiers fetch: the JWKS and both discovery documents. Cacheable, conditional, readable from any web page."""
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from hashlib import sha256
 from typing import Any
 
 from starlette.requests import Request
@@ -19,6 +16,7 @@ from issuer.protocol.metadata import (
     openid_metadata_path,
 )
 from issuer.snapshot import Snapshot
+from issuer.web.documents import Document, conditional, document_of
 
 _METHODS = ["GET", "HEAD", "OPTIONS"]
 # RFC 7517 section 8.1 and RFC 7518 section 6: what a public key of each type consists of. Anything else never leaves.
@@ -28,21 +26,6 @@ _PUBLIC_MEMBERS: Mapping[str, frozenset[str]] = {
     "RSA": frozenset({"n", "e"}),
 }
 _COMMON_MEMBERS = frozenset({"kty", "kid", "use", "alg"})
-
-
-@dataclass(frozen=True, slots=True)
-class Document:
-    """A representation and its validator."""
-
-    body: bytes
-    etag: str
-    media_type: str
-
-
-def document_of(value: Mapping[str, Any], media_type: str = "application/json") -> Document:
-    """The document of a JSON object."""
-    body = json.dumps(value, separators=(",", ":")).encode()
-    return Document(body, f'"{sha256(body).hexdigest()[:32]}"', media_type)
 
 
 def public_jwks(published: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
@@ -90,13 +73,4 @@ def _answer(request: Request, document: Document | None, max_age_s: int) -> Resp
         return Response(status_code=204, headers={**cors, **allowed, "access-control-max-age": "86400"})
     if document is None:
         return Response(status_code=503, headers={**cors, "retry-after": "1", "cache-control": "no-store"})
-    headers = {**cors, "cache-control": f"public, max-age={max_age_s}", "etag": document.etag}
-    if _matches(",".join(request.headers.getlist("if-none-match")), document.etag):
-        return Response(status_code=304, headers=headers)
-    return Response(document.body, headers=headers, media_type=document.media_type)
-
-
-def _matches(if_none_match: str, etag: str) -> bool:
-    """RFC 9110 section 13.1.2, weak comparison."""
-    given = {each.strip().removeprefix("W/") for each in if_none_match.split(",")}
-    return etag in given or "*" in given
+    return conditional(request, document, {**cors, "cache-control": f"public, max-age={max_age_s}"})

@@ -9,13 +9,19 @@ import ctypes
 import os
 import select
 import socket
+import ssl
 import struct
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+
+from issuer.web.connection import BoundedProtocol
 
 KEEP_ALIVE_S = 75
 GRACE_S = 10
@@ -101,34 +107,45 @@ def _has_waiting(listener: socket.socket) -> bool:
     return bool(readable.poll(0))
 
 
-def _server(app: ASGIApp) -> _Server:
-    return _Server(
-        uvicorn.Config(
-            app,
-            http="httptools",
-            lifespan="off",
-            log_config=None,
-            access_log=False,
-            proxy_headers=False,
-            server_header=False,
-            timeout_keep_alive=KEEP_ALIVE_S,
-            timeout_graceful_shutdown=GRACE_S,
-        )
+@dataclass(frozen=True, slots=True)
+class Port:
+    """An app, where it listens, and under which certificate."""
+
+    app: ASGIApp
+    listener: socket.socket
+    tls: ssl.SSLContext | None = None
+    max_connections: int | None = None
+
+
+def _server(port: Port) -> _Server:
+    config = uvicorn.Config(
+        port.app,
+        lifespan="off",
+        log_config=None,
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
     )
+    config.load()
+    config.ssl = port.tls
+    config.http_protocol_class = partial(BoundedProtocol, max_connections=port.max_connections)  # type: ignore[assignment]
+    return _Server(config)
 
 
-async def serve_apps(
-    apps: list[tuple[ASGIApp, socket.socket]],
+async def serve_ports(
+    ports: list[Port],
     stop: asyncio.Event,
     on_ready: Callable[[], None],
-    drain_delay_s: Callable[[], float],
+    drain: Callable[[], Coroutine[Any, Any, None]],
 ) -> None:
-    """Serves every app on its socket until `stop`, then `drain_delay_s()` longer, then finishes what was begun.
+    """Serves every port until `stop`, then until `drain()` ends, then finishes what was begun.
 
-    During the delay load balancers notice that readiness has ended and clients that keep connections leave them.
+    During the drain load balancers notice that readiness has ended and clients that keep connections leave them.
     Requests in flight have GRACE_S after it.
     """
-    servers = [(_server(app), listener) for app, listener in apps]
+    servers = [(_server(port), port.listener) for port in ports]
     running = [asyncio.create_task(server.serve(sockets=[listener])) for server, listener in servers]
     while not all(server.started for server, _ in servers):
         if any(task.done() for task in running):
@@ -142,7 +159,7 @@ async def serve_apps(
     for server, _ in servers:
         server.say_close()
     if stop.is_set():
-        await asyncio.wait(running, timeout=drain_delay_s(), return_when=asyncio.FIRST_COMPLETED)
+        await drain()
     for server, _ in servers:
         server.should_exit = True
     await asyncio.gather(*running)

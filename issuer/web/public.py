@@ -1,18 +1,21 @@
 """The public port: token endpoint and discovery, and nothing that administers."""
 
+from collections.abc import Sequence
+
 from starlette.responses import JSONResponse
 from starlette.routing import Router
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from issuer.issuance import Issuance
 from issuer.protocol.metadata import TOKEN_PATH, issuer_path
+from issuer.protocol.source import Network
 from issuer.web.discovery import discovery_routes
 from issuer.web.token import token_endpoint
 
 _NOT_FOUND = JSONResponse({"error": "not_found"}, status_code=404)
 
 
-def public_app(issuance: Issuance, jwks_max_age_s: int) -> ASGIApp:
+def public_app(issuance: Issuance, jwks_max_age_s: int, trusted_proxies: Sequence[Network] = ()) -> ASGIApp:
     """The ASGI app. The token path is matched first and by hand: it is the hot one."""
     token_path = issuer_path(issuance.issuer) + TOKEN_PATH
     routes = discovery_routes(issuance.issuer, jwks_max_age_s, issuance.snapshot)
@@ -21,7 +24,7 @@ def public_app(issuance: Issuance, jwks_max_age_s: int) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http" and scope["path"] == token_path:
-            await token_endpoint(issuance, scope, receive, send)
+            await token_endpoint(issuance, trusted_proxies, scope, receive, send)
         else:
             await documents(scope, receive, send)
 

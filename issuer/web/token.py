@@ -4,6 +4,7 @@ Bytes in, `issuance` decides, bytes out. The body is bounded while it is read, n
 """
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import Message, Receive, Scope, Send
@@ -14,6 +15,7 @@ from issuer.issuance import Issuance, answer_token_request
 from issuer.protocol.metadata import TOKEN_PATH
 from issuer.protocol.request import MAX_BODY_BYTES, WireRequest
 from issuer.protocol.response import Answer, refusal_answer
+from issuer.protocol.source import Network, source_of
 
 _SERVER_ERROR = Answer(
     500, b'{"error":"server_error"}', ((b"content-type", b"application/json"), (b"cache-control", b"no-store"))
@@ -27,14 +29,16 @@ class _ClientGone(Exception):
     """The client left before its request was whole."""
 
 
-async def token_endpoint(issuance: Issuance, scope: Scope, receive: Receive, send: Send) -> None:
-    """Answers one token request."""
+async def token_endpoint(
+    issuance: Issuance, trusted: Sequence[Network], scope: Scope, receive: Receive, send: Send
+) -> None:
+    """Answers one token request. `trusted`: the networks of proxies, whose word on whom they speak for is taken."""
     try:
         body = await _read_body(receive)
         if body is None:
             answer = refusal_answer(Failure.BODY_TOO_LARGE)
         else:
-            answer = await answer_token_request(issuance, _wire_request(scope, body))
+            answer = await answer_token_request(issuance, _wire_request(scope, body, trusted))
     except (_ClientGone, TimeoutError):
         return  # half a request is none; uvicorn closes the connection
     except Exception as error:  # noqa: BLE001 - the last line of defence: one request fails, no text of the error leaves
@@ -46,7 +50,7 @@ async def token_endpoint(issuance: Issuance, scope: Scope, receive: Receive, sen
     await send({"type": "http.response.body", "body": answer.body})
 
 
-def _wire_request(scope: Scope, body: bytes) -> WireRequest:
+def _wire_request(scope: Scope, body: bytes, trusted: Sequence[Network]) -> WireRequest:
     content_type = ""
     authorization: tuple[bytes, ...] = ()
     for name, value in scope["headers"]:
@@ -55,13 +59,15 @@ def _wire_request(scope: Scope, body: bytes) -> WireRequest:
         elif name == b"authorization":
             authorization = (*authorization, value)
     client: Any = scope.get("client")
+    peer = client[0] if client else ""
+    forwarded = [value for name, value in scope["headers"] if name == b"x-forwarded-for"] if trusted else ()
     return WireRequest(
         method=scope["method"],
         content_type=content_type,
         query=scope["query_string"],
         authorization=authorization,
         body=body,
-        source=client[0] if client else "",
+        source=source_of(peer, forwarded, trusted) if trusted else peer,
     )
 
 

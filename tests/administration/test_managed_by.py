@@ -51,7 +51,7 @@ async def test_an_account_without_a_driver_can_be_adopted(managed: World) -> Non
         assert adopt.json()["spec"]["managedBy"] == MINE
 
 
-REFUSED = ("", "?managedBy=uid-2", "?managedBy=", "?force=false", "?force=1")
+REFUSED = ("", "?managedBy=uid-2", "?managedBy=", "?force=false", "?force=0")
 ACCEPTED = ("?managedBy=uid-1", "?force=true", "?managedBy=uid-2&force=true")
 
 

@@ -190,22 +190,30 @@ async def test_the_phase_is_the_first_that_holds(world: World) -> None:
     assert await phase({"spec": {"purpose": "x"}}) == "Terminating"
 
 
-async def test_expiry_shows_from_its_instant_in_get_and_list_without_a_write(world: World) -> None:
+async def test_a_precondition_that_cannot_be_read_is_not_lost(world: World) -> None:
+    client = await world.account()
+    status = (await world.admin.get(client.path)).json()["status"]
+    listed: tuple[Any, ...] = ([], "7", 7)
+    for metadata in listed:
+        answer = await world.admin.put(f"{client.path}/status", json={"metadata": metadata, "status": status})
+        assert status_of(answer) == (400, "BadRequest"), metadata
+
+
+async def test_expiry_shows_from_its_instant_in_get_without_a_write(world: World) -> None:
+    """LIST and WATCH show what is stored: `test_expiry` has how that follows."""
     instant = parse_time(format_time(world.clock.now() + timedelta(hours=1)))
     client = await world.account(expiresAt=format_time(instant))
 
     async def seen() -> list[tuple[str, bool, tuple[str, str]]]:
         await world.renew_admin()
-        one = (await world.admin.get(client.path)).json()["status"]
-        (many,) = (await world.admin.get(ACCOUNT)).json()["items"]
-        shown = [one, (await world.admin.get(f"{client.path}/status")).json()["status"], many["status"]]
+        shown = [(await world.admin.get(path)).json()["status"] for path in (client.path, f"{client.path}/status")]
         return [(each["phase"], each["ready"], reasons(each)["Ready"]) for each in shown]
 
     version = (await world.admin.get(client.path)).json()["metadata"]["resourceVersion"]
     world.clock.instant = instant - timedelta(seconds=1)
-    assert await seen() == [("Active", True, ("True", "ServiceAccountRegistered"))] * 3
+    assert await seen() == [("Active", True, ("True", "ServiceAccountRegistered"))] * 2
     world.clock.instant = instant
-    assert await seen() == [("Expired", False, ("False", "Expired"))] * 3
+    assert await seen() == [("Expired", False, ("False", "Expired"))] * 2
     read = (await world.admin.get(client.path)).json()
     assert read["status"]["conditions"][0]["lastTransitionTime"] == format_time(instant)
     assert read["metadata"]["resourceVersion"] == version

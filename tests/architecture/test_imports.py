@@ -19,6 +19,7 @@ SPOILED = [
     ("signing/ticket.py", "import secrets", "Pure modules know neither"),
     ("snapshot.py", "import logging", "Pure modules know neither"),
     ("credentials.py", "import time", "Pure modules know neither"),
+    ("checks/server.py", "import os", "Checks judge facts, and gather none"),
     ("administration/resources.py", "import sqlalchemy", "Only the store knows SQL"),
     ("administration/guard.py", "import starlette", "Only web knows Starlette"),
     ("store/world.py", "import logging", "Only observe logs"),

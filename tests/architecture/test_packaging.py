@@ -15,6 +15,7 @@ from issuer.settings import Settings, load_settings
 
 ROOT = Path(__file__).parents[2]
 EXAMPLE = ROOT / "config" / "issuer.example.yaml"
+PROXY = ROOT / "config" / "proxy"
 REPLICAS = ("issuer-1", "issuer-2")
 ONE_SHOTS = ("migrate", "bootstrap")
 
@@ -170,23 +171,30 @@ def test_the_proxy_alone_publishes_the_public_port_and_never_the_admin_port(serv
     }
     assert {name for name, ports in targets.items() if "8080" in ports} == {"proxy"}
     assert {name for name, ports in targets.items() if "8081" in ports} == set(REPLICAS)
-    assert "8081" not in (ROOT / "config" / "nginx.conf").read_text(encoding="utf-8")
+    assert not [path for path in PROXY.iterdir() if "8081" in path.read_text(encoding="utf-8")]
 
 
 def test_the_proxy_sends_to_every_replica(services: dict[str, Any]) -> None:
-    upstreams = re.findall(r"^\s*server (\S+):8080 ", (ROOT / "config" / "nginx.conf").read_text("utf-8"), re.MULTILINE)
+    upstreams = re.findall(r"^server (\S+):8080 ", (PROXY / "replicas.conf").read_text("utf-8"), re.MULTILINE)
     assert sorted(upstreams) == sorted(REPLICAS)
     assert set(services["proxy"]["depends_on"]) == set(REPLICAS)
+    assert services["proxy"]["volumes"] == ["./config/proxy:/etc/nginx:ro"]
 
 
 def test_the_proxy_does_not_pass_on_what_a_client_says_about_its_own_address() -> None:
-    text = (ROOT / "config" / "nginx.conf").read_text(encoding="utf-8")
+    text = (PROXY / "nginx.conf").read_text(encoding="utf-8")
     assert "proxy_set_header X-Forwarded-For $remote_addr;" in text
     assert "$proxy_add_x_forwarded_for" not in text
 
 
+def test_replicas_trust_the_proxy_and_nobody_else(services: dict[str, Any]) -> None:
+    address = services["proxy"]["networks"]["edge"]["ipv4_address"]
+    for name in REPLICAS:
+        assert services[name]["environment"]["ISSUER_TRUSTED_PROXIES"] == address
+
+
 def test_the_log_of_the_proxy_has_no_query_strings() -> None:
-    formats = re.search(r"log_format issuer (.*?);", (ROOT / "config" / "nginx.conf").read_text("utf-8"), re.DOTALL)
+    formats = re.search(r"log_format issuer (.*?);", (PROXY / "nginx.conf").read_text("utf-8"), re.DOTALL)
     assert formats
     assert not re.search(r"\$(request|request_uri|args|query_string|http_\w+)\b", formats[1])
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import cpu, governance, load
+from tests.benchmarks import administration, cpu, governance, hostile, load, rotation
 from tests.benchmarks.report import BenchmarkFailed, Row, show, write
 from tests.benchmarks.stage import QUICK, THOROUGH, Effort, Stage, prepared_stage
 
@@ -38,6 +38,9 @@ class Benchmark:
 BENCHMARKS: Mapping[str, Benchmark] = {
     "cpu": Benchmark(cpu.run),
     "policies": Benchmark(governance.run),
+    "administration": Benchmark(administration.run),
+    "rotation": Benchmark(rotation.run),
+    "hostile": Benchmark(hostile.run),
     "load": Benchmark(load.run, needs=("wrk", "taskset")),
 }
 

@@ -36,9 +36,16 @@ class Server:
     request: Request
 
     def cpu_s(self) -> float:
-        """User and system time so far, its threads included (proc(5), /proc/pid/stat)."""
-        fields = Path(f"/proc/{self.process.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """User and system time so far, of the process and its children, threads included (proc(5), /proc/pid/stat)."""
+        ticks = 0
+        for pid in (self.process.pid, *_children(self.process.pid)):
+            fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+            ticks += int(fields[11]) + int(fields[12])
+        return ticks / os.sysconf("SC_CLK_TCK")
+
+
+def _children(pid: int) -> list[int]:
+    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +106,7 @@ def _issuer(stage: Stage, core: int) -> Iterator[Server]:
         "ISSUER_URL": URL,
         "ISSUER_DATABASE_URL": stage.database_url,
         "ISSUER_MASTER_KEY": stage.master_key,
+        "ISSUER_DRAIN_DELAY_S": "0",
     }
     command = ["-m", "issuer", "serve", "--public", f"127.0.0.1:{public}", "--admin", f"127.0.0.1:{admin}"]
     with _started(command, environment, core, public, stage.request) as server:

@@ -41,6 +41,7 @@ class Request:
     authorization: str = field(repr=False)
     path: str = TOKEN
     form: str = FORM
+    client_id: str = ""
 
 
 CEILING_REQUEST = Request(basic("sa-1", "s" * 43))
@@ -48,11 +49,12 @@ CEILING_REQUEST = Request(basic("sa-1", "s" * 43))
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A database with one account like the demo's, and the request that gets it a token."""
+    """A database with one account like the demo's, and the request that gets it a token; `databases` makes others."""
 
     database_url: str = field(repr=False)
     master_key: str = field(repr=False)
     request: Request
+    databases: Databases
 
 
 @contextmanager
@@ -68,7 +70,7 @@ def prepared_stage() -> Iterator[Stage]:
         databases = stack.enter_context(Databases(server_url))
         database_url = stack.enter_context(databases.copy())
         request = asyncio.run(_account(database_url, databases.bootstrapped))
-        yield Stage(database_url, databases.bootstrapped.master_key, request)
+        yield Stage(database_url, databases.bootstrapped.master_key, request, databases)
 
 
 async def _account(database_url: str, bootstrapped: Bootstrapped) -> Request:
@@ -78,7 +80,7 @@ async def _account(database_url: str, bootstrapped: Bootstrapped) -> Request:
         )
         answer = await client.token()  # no secret is pending any more
         check_token(answer.status_code, answer.content)
-        return Request(basic(client.client_id, client.secret))
+        return Request(basic(client.client_id, client.secret), client_id=client.client_id)
 
 
 def check_token(status: int, body: bytes) -> None:

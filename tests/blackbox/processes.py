@@ -143,10 +143,10 @@ def started(
 
 
 @contextmanager
-def serving(folder: Path, env: Mapping[str, str], *, admin: str = "127.0.0.1:0") -> Iterator[Started]:
+def serving(folder: Path, env: Mapping[str, str], *arguments: str, admin: str = "127.0.0.1:0") -> Iterator[Started]:
     """A running `issuer serve` on ports of its own choice, ready or not; it stops at once unless `env` wants it to drain."""
     env = {"ISSUER_DRAIN_DELAY_S": "0", **env}
-    with started(folder, (*ISSUER, "serve", "--public", "127.0.0.1:0", "--admin", admin), env) as server:
+    with started(folder, (*ISSUER, "serve", "--public", "127.0.0.1:0", "--admin", admin, *arguments), env) as server:
         server.find_ports()
         yield server
 

@@ -263,10 +263,10 @@ async def test_a_secret_in_a_path_is_in_no_log_line(ears: Ears, world: World) ->
 async def test_an_error_of_ours_says_where_and_not_what(
     ears: Ears, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async def broken(*_: object) -> None:
+    def broken(*_: object) -> None:
         raise RuntimeError(f"quotes {SHAPELESS} and {SHAPED}")
 
-    monkeypatch.setattr(client.world.issuer.directory, "account", broken)
+    monkeypatch.setattr(client.world.issuer.directory, "recall", broken)
     public = await client.token()
     admin = await client.world.admin.get(client.path)
     assert (public.status_code, admin.status_code) == (500, 500)

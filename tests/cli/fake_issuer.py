@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qs
@@ -11,6 +11,9 @@ import httpx
 from joserfc import jwt
 from joserfc.jwk import ECKey
 from typer.testing import Result
+
+from issuer.model.kinds import KINDS
+from issuer.model.mergepatch import merge_patch
 
 ADMIN = "http://127.0.0.1:8081"
 PUBLIC = "http://127.0.0.1:8080"
@@ -47,10 +50,11 @@ def failure(code: int, reason: str, message: str, *causes: tuple[str, str], kind
 
 @dataclass
 class FakeIssuer:
-    """Objects by path. `overrides` answer first, by method and end of the path."""
+    """Objects by path. `overrides` answer first, by method and end of the path; every WATCH takes the next of `streams`."""
 
     objects: dict[str, dict[str, Any]] = field(default_factory=dict)
     overrides: dict[tuple[str, str], Answer] = field(default_factory=dict)
+    streams: list[Iterable[bytes]] = field(default_factory=list)
     requests: list[httpx.Request] = field(default_factory=list)
     revision: int = 1
     key: ECKey = field(default_factory=lambda: ECKey.generate_key("P-256", parameters={"kid": "key-1"}))
@@ -90,7 +94,11 @@ class FakeIssuer:
 
     def put(self, path: str, document: Mapping[str, Any]) -> None:
         self.revision += 1
-        metadata = {**document.get("metadata", {}), "resourceVersion": str(self.revision)}
+        metadata = {
+            "uid": f"uid-{self.revision}",
+            **document.get("metadata", {}),
+            "resourceVersion": str(self.revision),
+        }
         self.objects[path] = {**document, "metadata": metadata}
 
     def _token(self) -> httpx.Response:
@@ -103,7 +111,9 @@ class FakeIssuer:
     def resource(self, request: httpx.Request) -> httpx.Response:
         path = request.url.path
         known = self.objects.get(path)
-        collection = path.rsplit("/", 1)[-1] in {"serviceaccounts", "namespaces", "scopes"}
+        collection = path.rsplit("/", 1)[-1] in {kind.plural for kind in KINDS}
+        if collection and request.url.params.get("watch"):
+            return httpx.Response(200, content=self.streams.pop(0))
         namespace = path.partition("/namespaces/")[2].partition("/")[0]
         if "/apis/" in path and namespace and f"/api/v1/namespaces/{namespace}" not in self.objects:
             return failure(404, "NotFound", f"Namespace '{namespace}' not found", kind="Namespace")
@@ -112,21 +122,38 @@ class FakeIssuer:
             path = f"{path}/{document['metadata']['name']}"
             if path in self.objects:
                 return failure(409, "AlreadyExists", "exists already")
-            self.put(path, document)
-            return httpx.Response(201, json=self.objects[path])
+            return httpx.Response(201, json=self._written(path, document, request))
         if request.method == "GET" and collection:
-            return httpx.Response(200, json={"kind": "XList", "items": self._under(path)})
+            metadata = {"resourceVersion": str(self.revision)}
+            items = [item for item in self._under(path) if _is_selected(item, request.url.params)]
+            return httpx.Response(200, json={"kind": "XList", "metadata": metadata, "items": items})
         if known is None:
             return failure(404, "NotFound", "not found", kind="ServiceAccount")
         if request.method == "PATCH":
-            spec = {**known.get("spec", {}), **json.loads(request.content).get("spec", {})}
-            if spec != known.get("spec", {}):
-                self.put(path, {**known, "spec": spec})
-        if request.method == "DELETE":
+            patch = json.loads(request.content)
+            if patch["metadata"].pop("resourceVersion") != known["metadata"]["resourceVersion"]:
+                return failure(409, "Conflict", "the object has been modified")
+            return httpx.Response(200, json=self._written(path, merge_patch(known, patch), request))
+        if request.method == "DELETE" and not request.url.params.get("dryRun"):
             del self.objects[path]
         return httpx.Response(200, json=self.objects.get(path, known))
+
+    def _written(self, path: str, document: dict[str, Any], request: httpx.Request) -> dict[str, Any]:
+        if request.url.params.get("dryRun"):
+            return document
+        if document != self.objects.get(path):
+            self.put(path, document)
+        return self.objects[path]
 
     def _under(self, path: str) -> list[dict[str, Any]]:
         prefix, plural = path.rsplit("/", 1)
         inside = [key for key in self.objects if key.rsplit("/", 2)[1] == plural and key.startswith(prefix)]
         return [self.objects[key] for key in sorted(inside)]
+
+
+def _is_selected(item: Mapping[str, Any], params: httpx.QueryParams) -> bool:
+    """As far as tests go: `label=value`, and `metadata.name=name`."""
+    label, _, value = params.get("labelSelector", "").partition("=")
+    name = params.get("fieldSelector", "").partition("metadata.name=")[2]
+    labels = item["metadata"].get("labels", {})
+    return (not label or labels.get(label) == value) and name in {"", item["metadata"]["name"]}

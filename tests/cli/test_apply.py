@@ -138,15 +138,6 @@ def test_the_namespace_option_fills_in_and_never_overrules(run: Run) -> None:
     assert "its namespace 'payments-prod' is not the one of -n, 'payments-dev'" in result.stderr
 
 
-def test_a_patch_names_what_the_file_names_and_nothing_the_issuer_owns(fake: FakeIssuer, run: Run) -> None:
-    fake.put(f"{ACCOUNTS}/payment-service", {"metadata": {"name": "payment-service"}, "spec": {"disabled": True}})
-    text = account().replace("metadata: {", "metadata: {uid: u, resourceVersion: '7', ") + "status: {ready: true}\n"
-    assert run("apply", "-f", "-", stdin=text).exit_code == 0
-    assert fake.requests[-1].headers["content-type"] == "application/merge-patch+json"
-    assert fake.body("PATCH") == parse_documents(account())[0]
-    assert fake.objects[f"{ACCOUNTS}/payment-service"]["spec"]["disabled"] is True
-
-
 def test_an_unknown_field_beside_spec_reaches_the_server(fake: FakeIssuer, run: Run) -> None:
     run("apply", "-f", "-", stdin=account() + "specs: {}\n")
     assert "specs" in fake.body("POST")
@@ -163,7 +154,9 @@ def test_warnings_go_to_standard_error(fake: FakeIssuer, run: Run) -> None:
     assert result.stderr.splitlines() == ['Warning: select by "namespaceSelector"', "Warning: second"]
 
 
-@pytest.mark.parametrize("arguments", [("apply",), ("delete",), ("get", "pods"), ("delete", "sa/"), ("get", "sa/..")])
+@pytest.mark.parametrize(
+    "arguments", [("apply",), ("delete",), ("delete", "sa"), ("get", "pods"), ("delete", "sa/"), ("get", "sa/..")]
+)
 def test_a_command_that_makes_no_sense_is_exit_code_2(fake: FakeIssuer, run: Run, arguments: tuple[str, ...]) -> None:
     assert run(*arguments).exit_code == 2
     assert fake.seen == []

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.conformance.effort import Hmacs
 from tests.conformance.endpoint import Endpoint, Ring, generated_ring
 
 
@@ -15,3 +16,9 @@ def ring() -> Ring:
 def endpoint(ring: Ring) -> Endpoint:
     """A public port with one account."""
     return Endpoint(ring)
+
+
+@pytest.fixture
+def hmacs(monkeypatch: pytest.MonkeyPatch) -> Hmacs:
+    """Counts the HMACs of the code under test."""
+    return Hmacs(monkeypatch)

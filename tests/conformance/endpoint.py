@@ -1,9 +1,9 @@
 """The public port without a database: the real app over ASGI, on a snapshot and accounts that a test writes down."""
 
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from hmac import digest
 from typing import Any
 from urllib.parse import quote_plus, urlencode
@@ -21,10 +21,12 @@ from issuer.policy.catalogue import Catalogue, CataloguedScope, Limits
 from issuer.policy.ceilings import index_policies
 from issuer.protocol.authentication import METHODS
 from issuer.protocol.request import WireRequest
-from issuer.ratelimit import TokenRates
+from issuer.protocol.source import Network
+from issuer.ratelimit import Rates
 from issuer.signing.signer import Signer, generate_key
 from issuer.snapshot import Account, Governance, Snapshot
 from issuer.sources import system_sources
+from issuer.store.database import DatabaseUnavailable
 from issuer.web.public import public_app
 
 ISSUER = "https://issuer.example"
@@ -116,7 +118,9 @@ class Endpoint:
         issuer: str = ISSUER,
         scopes: Mapping[str, CataloguedScope] | None = None,
         terminating: frozenset[str] = frozenset(),
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
+        self.peer = "192.0.2.1"
         self.accounts: dict[UUID, Account] = {}
         self.events: list[Event] = []
         self.now = NOW
@@ -131,33 +135,56 @@ class Endpoint:
             terminating=terminating,
             peppers=PEPPERS,
         )
-        sources = replace(system_sources(), now=lambda: self.now, token_id=lambda: "a-token-id")
-        self.directory = Directory(self._load, 100, lambda: self.now.timestamp())  # noqa: PLW0108 - `now` is moved
+        self.looks = 0
+        self.away = False
+        elapsed_s = lambda: self.now.timestamp()  # noqa: E731, PLW0108 - `now` is moved
+        sources = replace(system_sources(), now=lambda: self.now, elapsed_s=elapsed_s, token_id=lambda: "a-token-id")
+        self.directory = Directory(self._load, 100, elapsed_s)
         self.issuance = Issuance(
-            issuer,
-            lambda: self.snapshot,
-            self.directory,
-            sources,
-            self.events.append,
-            TokenRates(100),
-            lambda *_: None,
-            self._hasten,
+            issuer=issuer,
+            snapshot=lambda: self.snapshot,
+            directory=self.directory,
+            sources=sources,
+            emit=self.events.append,
+            rates=Rates(100),
+            note_first_use=lambda *_: None,
+            hasten=self._hasten,
+            next_look=self._next_look,
         )
-        self.app = public_app(self.issuance, 300)
+        self.trusted_proxies = trusted_proxies
+        self.serve()
         self.client_id = self.add(audiences=[API, "https://ledger.example"])
+
+    def serve(self) -> None:
+        """The app on `issuance` as it is now."""
+        self.app = public_app(self.issuance, 300, self.trusted_proxies)
 
     async def _hasten(self) -> None:
         """The snapshot of a test is as new as it gets."""
 
-    async def _load(self, uid: UUID) -> Account | None:
+    async def _next_look(self) -> None:
+        """A poll that comes at once; the test has invalidated what it would see."""
+        self.looks += 1
+        self._require_database()
+
+    async def _load(self, uids: Sequence[UUID]) -> Mapping[UUID, Account]:
         self.loads += 1
-        return self.accounts.get(uid)
+        self._require_database()
+        return {uid: self.accounts[uid] for uid in uids if uid in self.accounts}
+
+    def _require_database(self) -> None:
+        if self.away:
+            raise DatabaseUnavailable("ConnectionRefusedError")
 
     def add(self, **spec: Any) -> str:
         """The client_id of another account."""
         uid = uuid4()
         self.accounts[uid] = compiled_account(uid, **spec)
         return client_id_of(uid)
+
+    def later(self, **parts: float) -> None:
+        """The clock moves."""
+        self.now += timedelta(**parts)
 
     def account(self, client_id: str) -> Account:
         """The account behind a client_id."""
@@ -173,7 +200,7 @@ class Endpoint:
         self, method: str, path: str, headers: Iterable[tuple[str, str | bytes]] = (), content: bytes = b""
     ) -> httpx.Response:
         """One HTTP request."""
-        transport = httpx.ASGITransport(app=self.app)
+        transport = httpx.ASGITransport(app=self.app, client=(self.peer, 4711))
         async with httpx.AsyncClient(transport=transport, base_url="http://public.test") as client:
             fields = [(name, value.encode() if isinstance(value, str) else value) for name, value in headers]
             return await client.request(method, path, headers=[(n.encode(), v) for n, v in fields], content=content)

@@ -13,6 +13,7 @@ from issuer import credentials
 from issuer.credentials import MAX_KEPT_VERSIONS
 from issuer.model.resource import client_id_of
 from issuer.snapshot import Account
+from tests.conformance.effort import Hmacs
 from tests.conformance.endpoint import PEPPERS, SECRET, Endpoint, Reply, Ring, basic, raw_basic
 
 UNKNOWN = "sa-00000000-0000-4000-8000-000000000000"
@@ -61,30 +62,6 @@ async def test_a_retired_secret_looks_like_a_wrong_one(endpoint: Endpoint) -> No
 
 
 # --- cost -------------------------------------------------------------------------------------------------------------
-
-
-class Hmacs:
-    """Counts the HMACs and the comparisons of the code under test."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.made = self.compared = 0
-        real_digest, real_compare = hmac.digest, hmac.compare_digest
-
-        def digest(key: bytes, message: bytes, name: str) -> bytes:
-            self.made += 1
-            return real_digest(key, message, name)
-
-        def compare(one: bytes, other: bytes) -> bool:
-            self.compared += 1
-            return real_compare(one, other)
-
-        monkeypatch.setattr("issuer.credentials.digest", digest)
-        monkeypatch.setattr("issuer.credentials.compare_digest", compare)
-
-
-@pytest.fixture
-def hmacs(monkeypatch: pytest.MonkeyPatch) -> Hmacs:
-    return Hmacs(monkeypatch)
 
 
 @pytest.mark.parametrize("versions", [1, 2, 8, MAX_KEPT_VERSIONS])

@@ -364,7 +364,7 @@ async def test_anothers_account_is_rotated_only_by_its_driver_or_by_force(world:
     driver = await driver_of_new_account(world, managedBy=holder)
     assert (await driver.rotate(acknowledge=True)).status_code == 409
     assert (await driver.rotate("?managedBy=uid-2", acknowledge=True)).status_code == 409
-    assert (await driver.rotate("?force=yes", acknowledge=True)).status_code == 409
+    assert (await driver.rotate("?force=yes", acknowledge=True)).status_code == 400
     assert (await driver.rotate("?managedBy=uid-1", acknowledge=True)).json()["version"] == 1
     assert (await driver.rotate("?force=true", acknowledge=True)).json()["version"] == 2
 

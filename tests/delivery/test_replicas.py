@@ -99,6 +99,7 @@ async def test_wrong_secrets_cost_at_most_one_query_a_second_for_known_and_unkno
     world: World, driver: Driver, whose: str
 ) -> None:
     await driver.given(acknowledge=True)
+    await world.issuer.reloader.catch_up()
     client_id = driver.client_id if whose == "known" else f"sa-{uuid4()}"
     counts = []
     for seconds in (0, 0, 0.5, 0.499, 0.001, 0.001, 5, 0):

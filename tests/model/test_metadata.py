@@ -115,7 +115,7 @@ def test_what_the_issuer_owns_may_be_sent_back() -> None:
         ),
         ({"metadata": {"name": "x"}, "Spec": {}}, [("Spec", "FieldValueForbidden")]),
         ({"metadata": {"name": "x"}, "spec": {"x": 1, "finalizers": []}}, [("spec.x", "FieldValueForbidden")]),
-        ({"metadata": {"name": "x"}, "spec": [1]}, [("spec", "FieldValueForbidden")]),
+        ({"metadata": {"name": "x"}, "spec": [1]}, [("spec", "FieldValueTypeInvalid")]),
         ({"metadata": []}, [("metadata", "FieldValueTypeInvalid")]),
         ({"metadata": None}, [("metadata.name", "FieldValueRequired")]),
         ({"metadata": {"name": None}}, [("metadata.name", "FieldValueTypeInvalid")]),

@@ -1,6 +1,7 @@
 """The states of a signing key (DESIGN section 7): instants are stored, states computed."""
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -26,7 +27,10 @@ def key(
     compromised: float | None = None,
 ) -> KeyRecord:
     instants = [None if hours is None else at(hours) for hours in (published, activated, retires, compromised)]
-    return KeyRecord(kid, keyset, "ES256", {"kty": "EC"}, at(created), *instants)
+    parts: dict[str, Any] = dict(
+        zip(("published_at", "activated_at", "retires_at", "compromised_at"), instants, strict=True)
+    )
+    return KeyRecord(kid, keyset, "ES256", {"kty": "EC"}, at(created), **parts)
 
 
 STATES = {
@@ -93,7 +97,7 @@ def test_the_jwks_is_ordered_by_keyset_and_age() -> None:
 def test_an_unknown_kid_is_not_made_up_and_no_private_half_is_in_the_record() -> None:
     assert set(KeyRecord.__slots__) == {
         *("kid", "keyset", "algorithm", "public_jwk"),
-        *("created_at", "published_at", "activated_at", "retires_at", "compromised_at"),
+        *("created_at", "published_at", "activated_at", "retires_at", "compromised_at", "signed_ttl_s"),
     }
 
 

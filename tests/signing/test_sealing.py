@@ -94,6 +94,47 @@ def test_the_current_key_wraps_and_all_unwrap() -> None:
         MASTER.unseal(blob, purpose="pepper", owner="p1")
 
 
+# --- another master key ----------------------------------------------------------------------------------------------
+
+BOTH = MasterKey("k2", MappingProxyType({"k2": OTHER, "k1": KEY}))
+NEW = MasterKey("k2", MappingProxyType({"k2": OTHER}))
+
+
+@settings(deadline=None)
+@given(st.binary(max_size=300), st.text(max_size=20), st.text(max_size=20))
+def test_what_is_wrapped_anew_opens_under_the_new_key_alone(plaintext: bytes, purpose: str, owner: str) -> None:
+    blob = MASTER.seal(plaintext, purpose=purpose, owner=owner)
+    anew = BOTH.rewrap(blob, purpose=purpose, owner=owner)
+    assert NEW.unseal(anew, purpose=purpose, owner=owner) == plaintext
+    with pytest.raises(SealError, match="'k2', which is not among those given"):
+        MASTER.unseal(anew, purpose=purpose, owner=owner)
+
+
+def test_wrapping_anew_leaves_the_payload_alone() -> None:
+    anew = BOTH.rewrap(SEALED, purpose="pepper", owner="p1")
+    head = 2 + len("k2") + 12 + 48
+    assert anew[head:] == SEALED[head:]
+    assert anew[4:head] != SEALED[4:head]
+
+
+@pytest.mark.parametrize(("purpose", "owner"), ELSEWHERE.values(), ids=ELSEWHERE.keys())
+def test_a_blob_from_another_row_is_not_wrapped_anew(purpose: str, owner: str) -> None:
+    with pytest.raises(SealError):
+        BOTH.rewrap(SEALED, purpose=purpose, owner=owner)
+
+
+def test_a_damaged_payload_is_found_when_it_is_opened() -> None:
+    anew = BOTH.rewrap(SEALED[:-1] + bytes([SEALED[-1] ^ 1]), purpose="pepper", owner="p1")
+    with pytest.raises(SealError, match="is damaged"):
+        BOTH.unseal(anew, purpose="pepper", owner="p1")
+
+
+def test_keys_that_are_missing_are_named_with_those_that_are_there() -> None:
+    BOTH.require(["k1", "k2"])
+    with pytest.raises(MasterKeyError, match=r"under 'k0', 'k9', and given was only 'k2', 'k1'\. Give that line"):
+        BOTH.require(["k9", "k1", "k0"])
+
+
 # --- the check value --------------------------------------------------------------------------------------------------
 
 

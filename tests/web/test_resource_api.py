@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from issuer.events import RequestFailed
-from issuer.web.body import MAX_BODY_BYTES
+from issuer.manifests import MAX_BODY_BYTES
 from tests.administration.paths import ACCOUNT, MERGE, account, account_path, status_of
 from tests.store.rows import count_rows
 from tests.world import NAMESPACES, SCOPES, World
@@ -189,7 +189,7 @@ async def test_another_content_type_is_415_and_says_what_to_send(world: World) -
 
 
 async def test_a_path_that_does_not_exist_is_a_status_object(world: World) -> None:
-    for path in ("/", "/apis", "/apis/auth.nauthera.io/v1", f"{SCOPES}/a/b", "/oauth2/token"):
+    for path in ("/", "/apis/other.example.com", "/apis/auth.nauthera.io/v1", f"{SCOPES}/a/b", "/oauth2/token"):
         assert status_of(await world.admin.get(path)) == (404, "NotFound")
 
 
@@ -206,7 +206,7 @@ async def test_an_error_of_ours_is_500_without_its_text_and_an_event_with_its_pl
     async def fail(*_: Any, **__: Any) -> None:
         raise RuntimeError("canary-secret")
 
-    monkeypatch.setattr(world.issuer.resources, "get", fail)
+    monkeypatch.setattr(world.issuer.reader, "get", fail)
     answer: httpx.Response = await world.admin.get(f"{NAMESPACES}/x")
     assert status_of(answer) == (500, "InternalError")
     (event,) = world.seen(RequestFailed)

@@ -1,6 +1,7 @@
 """The worker that empties deleted namespaces: found in the snapshot, several at once, the database away in between."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from typing import Any
@@ -8,8 +9,8 @@ from typing import Any
 import pytest
 
 from issuer.store.database import DatabaseUnavailable
-from issuer.workers import namespaces
-from issuer.workers.namespaces import empty_terminating_namespaces
+from issuer.workers import housekeeping
+from issuer.workers.housekeeping import Housekeeping, empty_terminating_namespaces
 from tests.administration.paths import account
 from tests.databases import Databases
 from tests.store.rows import query
@@ -18,9 +19,10 @@ from tests.world import ACCOUNTS, NAMESPACES, World, started_world
 
 @asynccontextmanager
 async def working(world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Task[None]]:
-    monkeypatch.setattr(namespaces, "_LOOK_S", 0.01)
-    worker = empty_terminating_namespaces(world.issuer.reloader.snapshot, world.issuer.resources, world.events.append)
-    task = asyncio.create_task(worker)
+    monkeypatch.setattr(housekeeping, "AFTER_FAILURE_S", 0.01)
+    emit = world.events.append
+    step = empty_terminating_namespaces(world.issuer.reloader.snapshot, world.issuer.resources, emit)
+    task = asyncio.create_task(Housekeeping(emit, time.monotonic).every(0.01, "namespaces", step)())
     try:
         yield task
     finally:

@@ -1,6 +1,7 @@
 """The reloader: another process's writes are in force after one look; another database drops all; trouble drops nothing."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -147,6 +148,7 @@ class TestAnotherDatabase:
         self, world: World
     ) -> None:
         client = await world.account()
+        assert (await client.token()).status_code == 200
         before = world.issuer.reloader.snapshot()
         other = generate_master_key_line("test")
         await query(
@@ -221,6 +223,24 @@ class TestTrouble:
             running.cancel()
             with suppress(asyncio.CancelledError):
                 await running
+
+    async def test_a_stored_object_that_cannot_be_compiled_ends_nothing_but_freshness(self, world: World) -> None:
+        client = await world.account()
+        await world.admin.post(SCOPES, json={"metadata": {"name": "x"}, "spec": {"scope": "x"}})
+        good = json.dumps({"spec": {"scope": "x"}})
+        (row,) = await query(world.database_url, "SELECT document FROM resources WHERE name = 'x'")
+        await query(world.database_url, "UPDATE resources SET document = $1::json WHERE name = 'x'", good)
+        before = world.issuer.reloader.snapshot()
+        world.clock.advance(seconds=STALE_AFTER_S + 1)
+        await world.renew_admin()
+        await world.namespace("anything-else")
+        assert world.issuer.reloader.snapshot() is before
+        (event,) = world.seen(SnapshotStale)
+        assert event.error.startswith("KeyError at store/resources.py:")
+        assert (await client.token()).status_code == 200
+        await query(world.database_url, "UPDATE resources SET document = $1::json WHERE name = 'x'", row["document"])
+        await world.issuer.reloader.hasten()
+        assert world.issuer.reloader.snapshot() is not before
 
     async def test_staleness_is_reported_once_for_one_reason_and_again_after_it_was_over(self, world: World) -> None:
         reloader, trouble = world.issuer.reloader, DatabaseUnavailable("away")

@@ -1,0 +1,110 @@
+"""Judgements on what stands in the database, signing keys apart."""
+
+from collections.abc import Mapping
+from itertools import islice
+from typing import Any
+
+from issuer.checks.cases import Stored
+from issuer.checks.findings import Finding, error, ok, warning
+from issuer.credentials import UNDELIVERED_DAYS
+from issuer.model.authpolicy import cluster_policy_warnings, policy_warnings
+from issuer.model.kinds import CLUSTER_AUTH_POLICY
+from issuer.model.resource import Resource
+from issuer.signing.sealing import MasterKeyError
+from issuer.store.facts import MAX_COUNTED
+
+_EXAMPLES = 5
+_CEILINGS = frozenset({"scopes", "audiences", "claims", "clientAuthentication"})
+
+
+def judge_bootstrap(case: Stored) -> Finding:
+    """There are keys and an administrator."""
+    if case.stored.master_key_check is None:
+        return error(
+            "There are no keys and no administrator yet: `serve` is not ready.",
+            "run `issuer bootstrap`, once, and keep the credential it shows",
+        )
+    return ok("There are keys, and an administrator.")
+
+
+def judge_sealed(case: Stored) -> Finding:
+    """The master key is the one this database belongs to, and opens everything in it."""
+    key, check = case.master_key, case.stored.master_key_check
+    if check is None:
+        return ok("Nothing is sealed yet.")
+    if key is None:
+        return error("Without a usable master key nothing sealed in this database opens.", "see `master key`")
+    try:
+        key.check(check)
+    except MasterKeyError:
+        return error(
+            "The master key is not the one this database belongs to: `serve` will not start.",
+            "give the key it was bootstrapped with, or rekeyed to; without it no secret and no signing key can be read",
+        )
+    lost = {name: count for name, count in case.stored.sealed.items() if name not in key.keys}
+    if lost:
+        return error(
+            "Some of what is sealed needs a master key that is not among those given:",
+            "add its line to the master key file, run `issuer rekey`, and only then take the line away",
+            (f"{count} under {name!r}" for name, count in lost.items()),
+        )
+    older = {name: count for name, count in case.stored.sealed.items() if name != key.current}
+    if older:
+        return warning(
+            f"Not everything is sealed under the current master key {key.current!r}:",
+            "run `issuer rekey` once every server has the new key",
+            (f"{count} under {name!r}" for name, count in older.items()),
+        )
+    return ok(f"Everything is sealed under {key.current!r}.")
+
+
+def judge_deliveries(case: Stored) -> Finding:
+    """No secret waits for a driver that is gone."""
+    waiting = case.stored.undelivered
+    if not waiting:
+        return ok(f"No account waits longer than {UNDELIVERED_DAYS} days for its secret.")
+    many = f"{len(waiting)}{' or more' if len(waiting) >= MAX_COUNTED else ''}"
+    more = (f"… and {len(waiting) - _EXAMPLES} more",) if len(waiting) > _EXAMPLES else ()
+    return warning(
+        f"Newest secrets that nobody has stored for more than {UNDELIVERED_DAYS} days: {many}. Until somebody does, the ones "
+        "before them stay in force.",
+        "`issuer rotate NAMESPACE/NAME --resume` delivers it; maxHoldHours in a policy ends the wait by itself",
+        (*islice(waiting, _EXAMPLES), *more),
+    )
+
+
+def judge_policies(case: Stored) -> Finding:
+    """What each policy's writer was warned of is not forgotten."""
+    said = [
+        f"{policy.kind}/{policy.name}{f' in {policy.namespace}' if policy.namespace else ''}: {each}"
+        for policy in case.stored.policies
+        for each in _standing_warnings(policy)
+    ]
+    if not said:
+        return ok("No policy has a warning.")
+    more = (f"… and {len(said) - _EXAMPLES} more",) if len(said) > _EXAMPLES else ()
+    return warning(
+        "Policies that may not do what they seem to:",
+        "`issuer edit KIND NAME` changes one",
+        (*said[:_EXAMPLES], *more),
+    )
+
+
+def _standing_warnings(policy: Resource) -> list[str]:
+    """Labels of accounts are the wrong thing to hang a ceiling on, and the right one for defaults and mappings."""
+    spec = policy.spec
+    return (
+        cluster_policy_warnings(spec)
+        if policy.kind == CLUSTER_AUTH_POLICY.kind and _limits(spec)
+        else policy_warnings(spec)
+    )
+
+
+def _limits(spec: Mapping[str, Any]) -> bool:
+    maxima = (name for group in ("tokenSettings", "credentialRotation") for name in spec.get(group, ()))
+    return (
+        not _CEILINGS.isdisjoint(spec)
+        or spec["requireRegisteredScopes"]
+        or spec.get("credentialRotation", {}).get("required", False)
+        or any(name.startswith("max") for name in maxima)
+    )

@@ -1,0 +1,155 @@
+"""What a connection may cost before a request is understood: header bytes, time, and how many there are.
+
+uvicorn's HTTP/1.1 protocol, bounded. A request that arrives whole costs no timer; only one that is still incomplete after
+what was read so far gets a deadline.
+"""
+
+import asyncio
+from http import HTTPStatus
+from typing import Any, cast
+
+from uvicorn import Config
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.server import ServerState
+
+MAX_HEADER_BYTES = 16_384
+"""Of the request line and the headers together."""
+RECEIVE_S = 10.0
+"""How long a request may take to arrive, headers and body each; and the first byte on a new connection."""
+
+
+class _WholeAnswers:
+    """A transport that sends in one piece what is written in one turn of the loop.
+
+    uvicorn writes head and body apart. Together they are one system call, and a process that is killed has answered or has
+    not: what a proxy may repeat at another replica.
+    """
+
+    def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
+        self._transport = transport
+        self._loop = loop
+        self._waiting: list[bytes] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._transport, name)
+
+    def write(self, data: bytes) -> None:
+        """Sends at the end of this turn."""
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(data)
+
+    def close(self) -> None:
+        """Sends what waits, then closes."""
+        self._flush()
+        self._transport.close()
+
+    def _flush(self) -> None:
+        if self._waiting:
+            whole = b"".join(self._waiting)
+            self._waiting.clear()
+            self._transport.write(whole)
+
+
+class BoundedProtocol(HttpToolsProtocol):
+    """One connection of at most `max_connections`. Beyond a bound it is answered with 408, 431 or 503, and closed."""
+
+    def __init__(
+        self,
+        config: Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        *,
+        max_connections: int | None = None,
+    ) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._max_connections = max_connections
+        self._in_headers = False
+        self._in_body = False
+        self._refused = False
+        self._of_this_message = 0
+        self._received_bytes = 0
+        self._deadline: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """The first request must come in time; one connection too many is told so."""
+        super().connection_made(cast("asyncio.Transport", _WholeAnswers(transport, self.loop)))
+        if self._max_connections is not None and len(self.connections) > self._max_connections:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+        else:
+            self._deadline = self.loop.call_later(RECEIVE_S, self._too_slow)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Leaves no timer behind."""
+        super().connection_lost(exc)
+        self._rest()
+
+    def data_received(self, data: bytes) -> None:
+        """Feeds the parser, then looks whether the request is still incomplete."""
+        if self._refused:
+            return
+        idle = not (self._in_headers or self._in_body)
+        self._of_this_message = len(data) if idle else 0
+        self._received_bytes += len(data)
+        super().data_received(data)
+        if self._in_headers and self._received_bytes > MAX_HEADER_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif not (self._in_headers or self._in_body):
+            if self._deadline is not None:
+                self._rest()
+        elif self._deadline is None and not self.transport.is_closing():
+            self._deadline = self.loop.call_later(RECEIVE_S, self._too_slow)
+
+    def on_message_begin(self) -> None:
+        """A request begins: with what was received just now, unless that also ended another."""
+        self._in_headers = True
+        self._received_bytes = self._of_this_message
+        super().on_message_begin()
+
+    def on_headers_complete(self) -> None:
+        """Hands the request on, unless its headers are too large: then it never reaches the application."""
+        self._in_headers, self._in_body = False, True
+        if self._received_bytes > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        if self._refused:
+            return
+        if self._deadline is not None:
+            self._rest()  # the body gets a deadline of its own
+        super().on_headers_complete()
+
+    def on_body(self, body: bytes) -> None:
+        """Nothing of a refused request is kept."""
+        if not self._refused:
+            super().on_body(body)
+
+    def on_message_complete(self) -> None:
+        """The request has arrived."""
+        self._in_body = False
+        if not self._refused:
+            super().on_message_complete()
+
+    def _header_bytes(self) -> int:
+        return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
+
+    def _rest(self) -> None:
+        if self._deadline is not None:
+            self._deadline.cancel()
+            self._deadline = None
+
+    def _too_slow(self) -> None:
+        self._deadline = None
+        if not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT)
+
+    def _refuse(self, status: HTTPStatus) -> None:
+        """Ends the connection; whoever was working on a request on it hears that its client has gone."""
+        self._refused = True
+        self._rest()
+        if self.cycle is None or not self.cycle.response_started or self.cycle.response_complete:
+            said = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n"
+            self.transport.write(said.encode("ascii"))
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.disconnected = True
+            self.cycle.message_event.set()
+        self.transport.close()

@@ -1,0 +1,85 @@
+"""What is done again and again beside the requests, in bounded batches. Any replica may do it, several at once included."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+from issuer.administration.resources import Resources
+from issuer.events import Emit, WorkFailed, place_of
+from issuer.snapshot import Snapshot
+from issuer.store.changelog import trim_log
+from issuer.store.database import Database, DatabaseUnavailable
+
+KEEP_CHANGES_S = 86_400
+AFTER_FAILURE_S = 5
+LATE_S = 60
+"""So long without success is worth a word, whatever the pause."""
+
+
+class Housekeeping:
+    """The workers that take a step again and again, and when each last succeeded. `clock` only ever grows."""
+
+    def __init__(self, emit: Emit, clock: Callable[[], float]) -> None:
+        self._emit = emit
+        self._clock = clock
+        self._late_from: dict[str, float] = {}
+
+    def every(
+        self, pause_s: float, name: str, step: Callable[[], Awaitable[None]]
+    ) -> Callable[[], Coroutine[Any, Any, None]]:
+        """A worker that takes the step again and again. An error of ours ends a step, never the worker."""
+
+        async def run() -> None:
+            self._succeeded(name, pause_s)
+            while True:
+                await asyncio.sleep(pause_s)
+                try:
+                    await step()
+                    self._succeeded(name, pause_s)
+                except DatabaseUnavailable:
+                    continue
+                except Exception as error:  # noqa: BLE001 - reported, and tried again
+                    self._emit(WorkFailed(name, "", type(error).__name__, place_of(error)))
+                    await asyncio.sleep(AFTER_FAILURE_S)
+
+        return run
+
+    @property
+    def late(self) -> str | None:
+        """Which work has not succeeded for too long, in words for administrators; None: all of it goes on.
+
+        Tokens do not depend on it today: it makes a server degraded, never not ready.
+        """
+        now = self._clock()
+        late = [name for name, late_from in self._late_from.items() if now > late_from]
+        return f"without success for a minute or longer: {', '.join(late)}" if late else None
+
+    def _succeeded(self, name: str, pause_s: float) -> None:
+        self._late_from[name] = self._clock() + max(LATE_S, 2 * pause_s)
+
+
+def empty_terminating_namespaces(
+    snapshot: Callable[[], Snapshot | None], resources: Resources, emit: Emit
+) -> Callable[[], Awaitable[None]]:
+    """Removes a batch of the contents of every deleted namespace; their tokens ended when they were deleted."""
+
+    async def step() -> None:
+        current = snapshot()
+        for namespace in sorted(current.terminating) if current is not None else ():
+            try:
+                await resources.empty_namespace(namespace)
+            except DatabaseUnavailable:
+                return
+            except Exception as error:  # noqa: BLE001 - one namespace must not stop the others
+                emit(WorkFailed("namespaces", namespace, type(error).__name__, place_of(error)))
+                await asyncio.sleep(AFTER_FAILURE_S)
+
+    return step
+
+
+async def trim_change_log(database: Database) -> None:
+    """Forgets what was written more than a day ago, a batch a transaction."""
+    more = True
+    while more:
+        async with database.transaction() as connection:
+            more = await trim_log(connection, KEEP_CHANGES_S)

@@ -1,0 +1,187 @@
+"""What a stranger's connection may cost: header bytes, time, number. Over real sockets, on the server as it is run."""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from typing import Any
+
+import pytest
+
+from issuer.web import connection
+from issuer.web.listen import Port, serve_ports
+
+GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
+LIMIT = connection.MAX_HEADER_BYTES
+
+
+async def app(scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]) -> None:
+    """Answers with what it got: the number of body bytes, or nothing when the client went away."""
+    size, more = 0, True
+    while more:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            return
+        size += len(message.get("body", b""))
+        more = message.get("more_body", False)
+    text = f"{scope['path']} {size}".encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"%d" % len(text))]})
+    await send({"type": "http.response.body", "body": text})
+
+
+@asynccontextmanager
+async def serving(max_connections: int | None = None) -> AsyncIterator[Callable[[], Any]]:
+    """Opens connections to a server that runs for the block."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    stop, ready = asyncio.Event(), asyncio.Event()
+
+    async def no_drain() -> None:
+        pass
+
+    port = Port(app, listener, max_connections=max_connections)
+    running = asyncio.create_task(serve_ports([port], stop, ready.set, no_drain))
+    await ready.wait()
+    opened: list[asyncio.StreamWriter] = []
+
+    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(*address)
+        opened.append(writer)
+        return reader, writer
+
+    try:
+        yield connect
+    finally:
+        for writer in opened:
+            writer.close()
+        stop.set()
+        await running
+
+
+async def status(reader: asyncio.StreamReader) -> int:
+    """Of the next answer."""
+    async with asyncio.timeout(10):
+        head = await reader.readuntil(b"\r\n\r\n")
+    return int(head.split()[1])
+
+
+async def ended(reader: asyncio.StreamReader) -> bool:
+    async with asyncio.timeout(10):
+        with suppress(ConnectionError):
+            await reader.read()
+    return reader.at_eof() or reader.exception() is not None
+
+
+async def test_headers_up_to_the_limit_are_served_and_one_byte_more_is_431() -> None:
+    async with serving() as connect:
+        room = LIMIT - len("/") - sum(len(each) for each in (b"host", b"x", b"big")) - 4 * 2
+        for size, expected in ((room, 200), (room + 1, 431)):
+            reader, writer = await connect()
+            writer.write(GET + b"big: " + b"a" * size + b"\r\n\r\n")
+            assert await status(reader) == expected, size
+            assert await ended(reader) is (expected == 431) if expected == 431 else True
+
+
+@pytest.mark.parametrize("shape", ["one header", "many headers", "the path"])
+async def test_headers_that_never_end_are_refused_before_they_are_kept(shape: str) -> None:
+    async with serving() as connect:
+        reader, writer = await connect()
+        begin = {"one header": GET + b"big: ", "many headers": GET, "the path": b"GET /"}[shape]
+        part = b"a: b\r\n" * 200 if shape == "many headers" else b"a" * 1000
+        writer.write(begin)
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 100 * LIMIT and not writer.is_closing() and not reader.at_eof():
+                writer.write(part)
+                await writer.drain()
+                sent += len(part)
+                await asyncio.sleep(0)
+        assert sent < 60 * LIMIT
+        assert await ended(reader)
+
+
+async def test_many_requests_on_one_connection_are_not_added_up() -> None:
+    async with serving() as connect:
+        reader, writer = await connect()
+        for _ in range(30):
+            writer.write(GET + b"pad: " + b"a" * 1000 + b"\r\ncontent-length: 3\r\n\r\nabc")
+            assert await status(reader) == 200
+            assert await reader.readexactly(3) == b"/ 3"
+
+
+async def test_pipelined_requests_are_not_added_up_either() -> None:
+    async with serving() as connect:
+        reader, writer = await connect()
+        writer.write((GET + b"pad: " + b"a" * 3000 + b"\r\ncontent-length: 2\r\n\r\nab") * 20)
+        for _ in range(20):
+            assert await status(reader) == 200
+            assert await reader.readexactly(3) == b"/ 2"
+
+
+@pytest.mark.parametrize(
+    ("said", "expected"),
+    [
+        (b"", 408),
+        (GET, 408),
+        (b"GE", 408),
+        (GET + b"content-length: 5\r\n\r\nab", 408),
+        (GET + b"transfer-encoding: chunked\r\n\r\n2\r\nab\r\n", 408),
+    ],
+    ids=["nothing", "half a head", "half a method", "half a body", "half a chunked body"],
+)
+async def test_what_does_not_arrive_in_time_is_408(said: bytes, expected: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "RECEIVE_S", 0.2)
+    async with serving() as connect:
+        reader, writer = await connect()
+        writer.write(said)
+        assert await status(reader) == expected
+        assert await ended(reader)
+
+
+async def test_a_trickle_of_bytes_does_not_move_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "RECEIVE_S", 0.3)
+    async with serving() as connect:
+        reader, writer = await connect()
+        started = time.monotonic()
+        for byte in GET * 10:
+            writer.write(bytes([byte]))
+            await asyncio.sleep(0.02)
+            if writer.is_closing() or time.monotonic() - started > 5:
+                break
+            if reader.at_eof() or len(reader._buffer):
+                break
+        assert time.monotonic() - started < 3
+        assert await status(reader) == 408
+
+
+async def test_the_body_has_a_deadline_of_its_own_and_a_whole_request_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "RECEIVE_S", 0.6)
+    async with serving() as connect:
+        reader, writer = await connect()
+        writer.write(GET)
+        await asyncio.sleep(0.4)
+        writer.write(b"content-length: 4\r\n\r\nab")
+        await asyncio.sleep(0.4)
+        writer.write(b"cd")
+        assert await status(reader) == 200
+        await reader.readexactly(3)
+        await asyncio.sleep(0.8)
+        writer.write(GET + b"\r\n")
+        assert await status(reader) == 200
+
+
+async def test_one_connection_too_many_is_503_and_a_place_given_back_is_taken_again() -> None:
+    async with serving(max_connections=3) as connect:
+        kept = [await connect() for _ in range(3)]
+        reader, _ = await connect()
+        assert await status(reader) == 503
+        assert await ended(reader)
+        for place, (reader, writer) in enumerate(kept):
+            writer.write(GET + b"\r\n")
+            assert await status(reader) == 200, place
+        kept[0][1].close()
+        await asyncio.sleep(0.1)
+        reader, writer = await connect()
+        writer.write(GET + b"\r\n")
+        assert await status(reader) == 200
