@@ -9,15 +9,16 @@ The code map: the modules in the order a token request meets them, each with wha
       .request         parameters                                                 invalid_request
       .grants          the table of grants, and what is asked for                 unsupported_grant_type, invalid_scope, …
       .authentication  the table of client authentication methods                 invalid_client
+      .source          who is counted: the peer, or whom a trusted proxy speaks for
       .response        what is sent back: the one map from refusals to HTTP
       .metadata        what the tables say of themselves: discovery
-    directory        the account: from memory, or by one query                    503
+    directory        the account: from memory, or by one query for many           503
     credentials      the life of a client secret; comparing one                   invalid_client
     policy           what is granted, and why: a value with reasons
       .governed        the account under every policy that reaches it, merged once
       .decide          what this request gets                                     invalid_scope, invalid_target, …
       .reasons         which policies brought that about, and which bind
-    ratelimit        tokens a minute                                              429
+    ratelimit        tokens and failures a minute, room to wait                   429
     signing          from a decision to a signed token
       .ticket          the only way to an unsigned token
       .signer          the signature; .keyring whose; .sealing at rest; .verifier back again
@@ -55,6 +56,7 @@ Caches, all of them:
     keys, peppers, policies     Snapshot                 until a newer revision is seen  at most one poll (250 ms) old
     accounts by client_id       Directory, LRU           until a write of it is seen     at most one poll old
     an account under policies   snapshot.Account         until any policy changes        never: compiled again at use
-    token rates                 ratelimit, LRU           a minute                        an evicted account starts anew
+    ids that nobody has         Directory, bounded       a second                        no token for that second
+    token and failure rates     ratelimit, LRU           a minute                        who is evicted starts anew
     the JWKS document           web.discovery            one snapshot                    with its snapshot
 """

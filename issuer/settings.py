@@ -66,6 +66,8 @@ def _default_audience(value: str) -> str:
 
 def _networks(value: Any) -> Any:
     """Networks as people write them: a list, or in one text with commas between them."""
+    if value is None:
+        return None
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list | tuple) or not all(
         isinstance(part, str | IPv4Network | IPv6Network) for part in parts
@@ -123,7 +125,12 @@ class ScheduleSettings(_Group):
 class DatabaseSettings(_Group):
     """How PostgreSQL is used."""
 
-    pool_size: int = Field(default=10, ge=1, le=200, description="connections each process may hold, in each pool")
+    pool_size: int = Field(
+        default=10,
+        ge=1,
+        le=200,
+        description="connections in each pool of a process, at most; following the database takes two more",
+    )
     pool_timeout_s: float = Field(default=2, gt=0, description="wait for a free connection; then 503")
     statement_timeout_s: float = Field(default=5, gt=0, description="longest statement; then 503")
     poll_s: float = Field(
@@ -197,9 +204,11 @@ class Settings(BaseSettings):
     public_key_file: Path | None = Field(default=None, description="PEM private key of that chain, not encrypted")
     admin_certificate_file: Path | None = Field(default=None, description="the same for the admin port")
     admin_key_file: Path | None = Field(default=None, description="PEM private key of that chain, not encrypted")
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...], NoDecode, BeforeValidator(_networks)] = Field(
-        default=(),
-        description="networks of proxies in front of the public port; their `X-Forwarded-For` says who is counted",
+    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...] | None, NoDecode, BeforeValidator(_networks)] = (
+        Field(
+            default=None,
+            description="networks of proxies in front of the public port; their `X-Forwarded-For` says who is counted",
+        )
     )
     keys: KeysSettings = KeysSettings()
     tokens: TokensSettings = TokensSettings()

@@ -225,7 +225,7 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
         ApiDocuments(foundation.issuer, guarded),
     )
     return Issuer(
-        public=public_app(issuance, settings.keys.jwks_max_age_s, settings.trusted_proxies),
+        public=public_app(issuance, settings.keys.jwks_max_age_s, settings.trusted_proxies or ()),
         admin=admin_app([route for api in apis for route in api.routes()], readiness, guarded),
         readiness=readiness,
         reloader=reloader,

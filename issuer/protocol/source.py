@@ -7,7 +7,8 @@ passes the other on as the client sent it.
 """
 
 from collections.abc import Iterator, Sequence
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 from itertools import islice
 from typing import TypeAlias
 
@@ -16,7 +17,7 @@ Network: TypeAlias = IPv4Network | IPv6Network
 MAX_HOPS = 16
 """Proxies in a row, more than anybody has: reading a header of 16 KiB to its end would be a client's choice."""
 _LONGEST_ADDRESS = 64
-_IPV6_SOURCE_BITS = 64
+_NETWORK_OF_64_BITS = (1 << 128) - (1 << 64)
 
 
 def source_of(peer: str, forwarded_for: Sequence[bytes], trusted: Sequence[Network]) -> str:
@@ -30,12 +31,15 @@ def source_of(peer: str, forwarded_for: Sequence[bytes], trusted: Sequence[Netwo
     return source
 
 
+@lru_cache(maxsize=1024)
 def network_of(source: str) -> str:
     """What one party can hardly leave: an IPv4 address, the /64 of an IPv6 address (RFC 6177), else the text itself."""
     address = _parse(source)
     if address is None:
         return source[:_LONGEST_ADDRESS]
-    return str(address) if address.version == 4 else str(ip_network((address, _IPV6_SOURCE_BITS), strict=False))  # noqa: PLR2004
+    if address.version == 4:  # noqa: PLR2004
+        return str(address)
+    return f"{IPv6Address(int(address) & _NETWORK_OF_64_BITS)}/64"
 
 
 def _nearest_first(values: Sequence[bytes]) -> Iterator[str]:

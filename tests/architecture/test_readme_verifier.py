@@ -44,7 +44,7 @@ async def test_the_python_example_accepts_our_access_tokens_and_nothing_else(wor
     answer = (await client.token(scope="api:ledger:read openid")).json()
     elsewhere = (await client.token(resource="https://other.example.com")).json()["access_token"]
     jwks = (await world.public.get("/.well-known/jwks.json")).content
-    code = re.search(r"```python\n(.*?)```", README, re.DOTALL)
+    code = re.search(r"## Verify in a resource server.*?```python\n(.*?)```", README, re.DOTALL)
     assert code is not None
     issuer = world.foundation.issuer
     with jwks_served(jwks) as url:

@@ -76,10 +76,10 @@ def test_draining_it_is_not_ready_and_says_close_and_clients_that_heed_it_are_ne
         server.wait_for(lambda: len(answers) > 50)
         server.process.send_signal(signal.SIGTERM)
         server.wait_for(lambda: server.events("ServerStopping"))
-        stopping = server.readiness()
+        stopping = server.wait_for(lambda: (said := server.readiness()).status_code == 503 and said)
         served = len(answers)
         assert (stopping.status_code, stopping.text) == (503, "not ready: this process is stopping\n")
-        assert stopping.headers["connection"] == "close"
+        server.wait_for(lambda: server.readiness().headers.get("connection") == "close")
         server.wait_for(lambda: len(answers) > served + 50)
         assert server.process.wait(15) == 0
         for thread in threads:

@@ -13,6 +13,7 @@ from joserfc.jwk import KeySet
 
 from issuer.administration.authorize import SYSTEM
 from issuer.model.kinds import KEY_SET
+from issuer.model.times import parse_time
 from issuer.workers.keyrotation import rotate_signing_keys
 from tests.administration.paths import KEYSETS, MERGE
 from tests.world import Client, World
@@ -49,6 +50,11 @@ class Ring:
         """The one key in this state."""
         (kid,) = [key["kid"] for key in await self.keys() if key["state"] == state]
         return str(kid)
+
+    async def due_in(self, interval: timedelta) -> timedelta:
+        """From now: the key that signs has done so since the template was made, which may be minutes ago."""
+        (active,) = [key for key in await self.keys() if key["state"] == "active"]
+        return parse_time(active["activatedAt"]) + interval - self.world.clock.now()
 
     async def next(self) -> Mapping[str, str]:
         return dict((await self.keyset())["status"]["next"])

@@ -26,7 +26,7 @@ def test_they_are_written_with_commas_in_the_environment(
 
 def test_nobody_is_trusted_unless_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("ISSUER_TRUSTED_PROXIES", raising=False)
-    assert load_settings().trusted_proxies == ()
+    assert load_settings().trusted_proxies is None
 
 
 @pytest.mark.parametrize("text", ["trusted_proxies: [10.0.0.0/8, '::1']", "trusted_proxies: '10.0.0.0/8, ::1'"])
