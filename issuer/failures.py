@@ -71,7 +71,10 @@ class Failure(Enum):
     ACCOUNT_EXPIRED = "invalid_client", _CLIENT
     ACCOUNT_TERMINATING = "invalid_client", _CLIENT
     NAMESPACE_TERMINATING = "invalid_client", _CLIENT
-    TOO_MANY_FAILURES = "temporarily_unavailable", "Authentication failed too often; check the credential, then try again."
+    TOO_MANY_FAILURES = (
+        "temporarily_unavailable",
+        "Authentication failed too often; check the credential, then try again.",
+    )
 
     # The client is known; this token it does not get.
     CLAIM_MISSING = "unauthorized_client", "No token can be issued to this client."
