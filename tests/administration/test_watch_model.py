@@ -193,7 +193,7 @@ def test_every_watcher_s_state_is_list_at_its_revision(databases: Databases) -> 
 
         @given(st.lists(steps, min_size=8, max_size=24))
         @settings(
-            max_examples=15,
+            max_examples=8,
             phases=[Phase.explicit, Phase.reuse, Phase.generate],
             suppress_health_check=list(HealthCheck),
             print_blob=True,

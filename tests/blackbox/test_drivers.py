@@ -31,7 +31,7 @@ READ_AGAIN = Step("answer", "GET", "/credentials/current")
 NAMED = Step("rename")
 STORED = Step("request", "POST", "/acknowledge")
 ACKNOWLEDGED = Step("answer", "POST", "/acknowledge")
-ROUNDS = 30
+ROUNDS = 15
 
 
 @dataclass

@@ -216,7 +216,7 @@ def issuing(folder: Path, bootstrapped: Bootstrapped, hosts: Sequence[Cluster]) 
         yield Site(servers, administrators, History(administrators[0]), list(map(Watch, administrators)))
 
 
-@pytest.mark.parametrize("end", [Cluster.crash, Cluster.freeze])
+@pytest.mark.parametrize("end", [Cluster.crash, pytest.param(Cluster.freeze, marks=pytest.mark.long)])
 def test_after_a_failover_nothing_of_the_lost_timeline_is_served_and_watches_end(
     tmp_path: Path, primary: Cluster, standby: BaseBackup, bootstrapped: Bootstrapped, end: Callable[[Cluster], None]
 ) -> None:
