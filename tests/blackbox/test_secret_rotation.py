@@ -18,7 +18,7 @@ import pytest
 
 from tests.blackbox.processes import PATIENCE_S, Started, eventually
 from tests.blackbox.replicas import Administrator, Workload, replicas
-from tests.databases import Databases
+from tests.databases import ISSUER, Databases
 from tests.store.rows import query
 
 DAY_S, HOUR_S = 3.0, 0.8
@@ -31,6 +31,17 @@ PROPAGATION_S = 0.3
 WATCH_S = 1.0
 """A watch that says nothing for so long is begun again, so that its thread can end."""
 DAILY = {"enabled": True, "intervalDays": 1, "gracePeriodHours": GRACE_H}
+
+
+@pytest.fixture(scope="module")
+def environment(databases: Databases) -> Iterator[dict[str, str]]:
+    """A database of its own: a server of another test would keep it by its own, much longer days."""
+    with databases.copy() as url:
+        yield {
+            "ISSUER_URL": ISSUER,
+            "ISSUER_DATABASE_URL": url,
+            "ISSUER_MASTER_KEY": databases.bootstrapped.master_key,
+        }
 
 
 @pytest.fixture(scope="module")
