@@ -24,6 +24,10 @@ Connection: TypeAlias = AsyncConnection
 """A connection with an open transaction: all that callers of the store hold of a database."""
 
 
+HEAD_START_S = 0.25
+_GOOD_BYE_S = 0.5
+
+
 class DatabaseUnavailable(Exception):
     """The database could not be reached, or did not answer in time. Trying again later is right."""
 
@@ -91,9 +95,6 @@ class _Connection(asyncpg.Connection):
         await super().close(timeout=min(timeout or _GOOD_BYE_S, _GOOD_BYE_S))
 
 
-_GOOD_BYE_S = 0.5
-
-
 async def connect(url: str, settings: DatabaseSettings, application: str) -> Any:
     """A connection to the writable primary. Raises DatabaseUnavailable, for a URL that cannot be used without quoting it.
 
@@ -122,9 +123,6 @@ async def connect(url: str, settings: DatabaseSettings, application: str) -> Any
     raise min(errors, key=lambda error: isinstance(error, ReadOnlyStandby))
 
 
-HEAD_START_S = 0.25
-
-
 def _terminate_superfluous(attempt: "asyncio.Task[Any]") -> None:
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result().terminate()
@@ -137,6 +135,8 @@ def _url_of_each_host(url: str) -> list[str]:
     except ValueError:
         return [url]
     auth, at, hosts = parts.netloc.rpartition("@")
+    if "," not in hosts:
+        return [url]
     return [urlunsplit(parts._replace(netloc=f"{auth}{at}{host}")) for host in hosts.split(",")]
 
 

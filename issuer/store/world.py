@@ -26,8 +26,9 @@ from issuer.store.tables import changes, resources, secret_versions
 class Pulse:
     """Which database this is and how far it has come.
 
-    `identity` (system identifier, timeline, epoch) changes with a failover or a restore. `written_at`: when its newest write
-    was; `known_written_at`: the same of the revision the reader knows already; None where the log has no such row.
+    `identity` (system identifier, timeline, epoch) changes with a failover or a restore; a standby's timeline is empty.
+    `written_at`: when its newest write was; `known_written_at`: the same of the revision the reader knows already; None
+    where the log has no such row.
     """
 
     identity: tuple[str, ...]

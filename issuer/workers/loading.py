@@ -26,7 +26,7 @@ class AccountLoader:
         known = position.revision if position is not None else -1
         async with self._database.transaction() as connection:
             pulse, found = await read_accounts(connection, uids, known)
-        if position is None or pulse.in_recovery or position.departure(pulse) is not None:
+        if position is None or position.departure(pulse) is not None:
             # Failover at work: the reloader finds out which is the one to follow, new connections lead there.
             self._wake()
             await self._database.renew()

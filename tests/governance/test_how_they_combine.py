@@ -15,6 +15,7 @@ from issuer.model.times import format_time
 from issuer.policy.ceilings import Ceiling, compile_policy
 from issuer.policy.decide import Allowed, Denied
 from issuer.policy.governed import govern
+from issuer.policy.grant import Rotation
 from tests.governance.builders import (
     AT,
     DEFAULT_AUDIENCE,
@@ -125,14 +126,14 @@ def test_a_policy_may_demand_a_method_without_a_row_then_nobody_passes() -> None
 
 
 def test_rotation_requirements_make_the_effective_settings() -> None:
-    one = policy(credentialRotation={"required": True, "maxIntervalDays": 30})
+    one = policy(credentialRotation={"required": True, "maxIntervalDays": 30, "maxGracePeriodHours": 18})
     other = cluster_policy(credentialRotation={"maxGracePeriodHours": 12, "maxHoldHours": 168})
     rotation = govern(account(), policies(one, other), catalogue()).rotation
-    assert (rotation.enabled, rotation.interval_days, rotation.grace_period_hours, rotation.max_hold_hours) == (
-        True,
-        30,
-        12,
-        168,
+    assert rotation == Rotation(
+        enabled=True, interval_days=30, grace_period_hours=12, max_grace_period_hours=12, max_hold_hours=168
+    )
+    assert govern(account(), policies(policy()), catalogue()).rotation == Rotation(
+        enabled=False, interval_days=90, grace_period_hours=24, max_grace_period_hours=None, max_hold_hours=None
     )
 
 
@@ -390,6 +391,7 @@ def test_a_namespace_selector_reads_the_labels_of_the_namespace() -> None:
     labels = {"payments": {"env": "prod"}, "billing": {"env": "dev"}}
     assert isinstance(answer(account(), prod_only, namespace_labels=labels), Denied)
     assert isinstance(answer(account("billing"), prod_only, namespace_labels=labels), Allowed)
+    assert isinstance(answer(account("unlabelled"), prod_only, namespace_labels=labels), Allowed)
 
 
 def admin() -> Any:

@@ -120,6 +120,8 @@ def test_a_policy_without_effect_has_no_say() -> None:
     assert reasons(policy("n", tokenSettings={"maxAccessTokenTTL": "2h", "maxTokensPerMinute": 500})) == set()
     mapped = policy("n", claimMappings=[{"claim": "team", "value": "blue"}])
     assert reasons(mapped) == set(), "the account's own claim wins"
+    both = policy("n", claimMappings=[{"claim": "team", "value": "blue"}, {"claim": "env", "value": "x"}])
+    assert {part for part, _, _, _ in reasons(both)} == {"claim env"}
 
 
 def test_a_reason_is_a_value() -> None:
