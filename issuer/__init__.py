@@ -33,7 +33,8 @@ How the world comes to be, from the other side:
     reference        what the API is, for programs and people: the table of requests, schemas, the reference page
     model            what people write: one file a resource kind, `kinds` the table of them
     store            PostgreSQL: the one statement by which objects change, secrets, keys, migrations
-    workers          what runs beside requests: reload keeps snapshot and directory true, changefeed feeds watchers,
+    workers          what runs beside requests: reload keeps snapshot and directory true (compiler makes one),
+                     changefeed feeds watchers,
                      housekeeping, readiness of all processes, supervisor
 
 And what all of them stand on:

@@ -102,19 +102,31 @@ async def serve(
 
 
 def _ports(foundation: Foundation, part: Part, issuer: Issuer) -> tuple[list[Port], list[Certificate]]:
+    public, admin = load_certificates(foundation)
+    served = [
+        (app, listener, certificate)
+        for app, listener, certificate in (
+            (issuer.public, part.public, public),
+            (issuer.admin, part.admin, admin),
+        )
+        if listener is not None
+    ]
+    most = foundation.settings.max_connections
+    ports = [Port(app, listener, tls.context if tls is not None else None, most) for app, listener, tls in served]
+    return ports, [certificate for _, _, certificate in served if certificate is not None]
+
+
+def load_certificates(foundation: Foundation) -> tuple[Certificate | None, Certificate | None]:
+    """What the public and the admin port are served with, None for a port in the clear. Raises CertificateError."""
     settings = foundation.settings
-    certificates = []
-    ports = []
-    for app, listener, chain, key in (
-        (issuer.public, part.public, settings.public_certificate_file, settings.public_key_file),
-        (issuer.admin, part.admin, settings.admin_certificate_file, settings.admin_key_file),
-    ):
-        if listener is not None:
-            certificate = Certificate(chain, key, foundation.emit) if chain is not None and key is not None else None
-            certificates += [certificate] if certificate is not None else []
-            context = certificate.context if certificate is not None else None
-            ports.append(Port(app, listener, context, settings.max_connections))
-    return ports, certificates
+    public, admin = (
+        Certificate(chain, key, foundation.emit) if chain is not None and key is not None else None
+        for chain, key in (
+            (settings.public_certificate_file, settings.public_key_file),
+            (settings.admin_certificate_file, settings.admin_key_file),
+        )
+    )
+    return public, admin
 
 
 def _workers(part: Part, issuer: Issuer) -> tuple[Worker, ...]:

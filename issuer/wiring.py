@@ -48,15 +48,13 @@ from issuer.web.records import RecordsApi
 from issuer.web.resources import ResourceApi
 from issuer.web.subresources import AccountStatusApi, CredentialsApi
 from issuer.workers.changefeed import ChangeFeed
+from issuer.workers.compiler import Compiler
 from issuer.workers.firstuse import FirstUses
 from issuer.workers.housekeeping import Housekeeping, empty_terminating_namespaces, trim_change_log
 from issuer.workers.keyrotation import LOOK_S, rotate_signing_keys
 from issuer.workers.loading import AccountLoader
 from issuer.workers.readiness import Readiness, State
-from issuer.workers.reload import Compiler, Pace, Reloader
-
-_FLUSH_S = 2
-"""How long a stop waits for first uses to be written; what is left is noticed again at the secret's next use."""
+from issuer.workers.reload import Pace, Reloader
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from issuer.embedded import EmbeddedPostgresError
 from issuer.events import SchemaMigrated, ServerReady, ServerStopping
 from issuer.observe import log_events
 from issuer.protocol.metadata import TOKEN_PATH
-from issuer.serving import STOP_S, Occasions, Part
+from issuer.serving import STOP_S, Occasions, Part, load_certificates
 from issuer.serving import serve as serve_part
 from issuer.settings import Settings, SettingsError, load_settings
 from issuer.signing.sealing import MasterKeyError, SealError
@@ -34,7 +34,7 @@ from issuer.store.database import Database, DatabaseUnavailable
 from issuer.store.schema import SchemaError, SchemaMissing, require_schema
 from issuer.store.schema import migrate as migrate_schema
 from issuer.web.listen import AddressError, open_socket, parse_address
-from issuer.web.tls import Certificate, CertificateError
+from issuer.web.tls import CertificateError
 from issuer.wiring import Foundation, database_url, first_start, lay_foundation
 from issuer.workers.supervisor import supervise
 
@@ -58,12 +58,7 @@ def serve(public: str, admin: str, workers: int, config: Path | None) -> None:
         foundation = lay_foundation(settings, log_events(settings.log))
         _refuse_open_admin_port(admin, settings)
         # Before anything is forked: what is wrong is said once.
-        for chain, key in (
-            (settings.public_certificate_file, settings.public_key_file),
-            (settings.admin_certificate_file, settings.admin_key_file),
-        ):
-            if chain is not None and key is not None:
-                Certificate(chain, key, foundation.emit)
+        load_certificates(foundation)
         with open_socket(public) as public_socket, open_socket(admin) as admin_socket:
             asyncio.run(_first_look(foundation))
             hears, says = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)

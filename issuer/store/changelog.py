@@ -25,6 +25,14 @@ class Logged:
     before: Mapping[str, Any] | None
     after: Mapping[str, Any] | None
 
+    @property
+    def subject(self) -> Mapping[str, Any]:
+        """The object the write is about, as it is after it if it still is."""
+        subject = self.after or self.before
+        if subject is None:
+            raise ValueError("a write of nothing")
+        return subject
+
 
 async def require_kept(connection: AsyncConnection, revision: int) -> int:
     """The newest revision, if everything after `revision` is still in the log. Raises RevisionGone."""

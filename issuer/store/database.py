@@ -189,6 +189,8 @@ def database_errors() -> Iterator[None]:
         OSError,
         TimeoutError,
         asyncpg.PostgresConnectionError,
+        # What the driver says of a connection whose server went away while this process was paused.
+        asyncpg.InternalClientError,
     ) as error:
         raise DatabaseUnavailable(_why(error)) from error
     except DBAPIError as error:

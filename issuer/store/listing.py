@@ -6,7 +6,6 @@ Wants a repeatable-read transaction, so that the objects and the log are of one 
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from operator import itemgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -84,8 +83,8 @@ def with_version(document: Mapping[str, Any], revision: int) -> dict[str, Any]:
 
 
 def _place(document: Mapping[str, Any]) -> tuple[str, str]:
-    namespace, name = itemgetter("namespace", "name")({"namespace": "", **document["metadata"]})
-    return str(namespace), str(name)
+    metadata = document["metadata"]
+    return metadata.get("namespace", ""), metadata["name"]
 
 
 def _reach(

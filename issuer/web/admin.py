@@ -10,7 +10,8 @@ from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from issuer.model.faults import Fault, Reason
-from issuer.web.guarded import GuardedRoutes, fault_answer
+from issuer.store.database import DatabaseUnavailable
+from issuer.web.guarded import DATABASE_AWAY, GuardedRoutes, fault_answer
 from issuer.web.referencepage import reference_route
 from issuer.workers.readiness import Readiness
 
@@ -30,6 +31,8 @@ def admin_app(routes: Sequence[Route], readiness: Readiness, guarded: GuardedRou
                 await guarded.principal(request)
             except Fault as fault:
                 return fault_answer(request, fault)
+            except DatabaseUnavailable:
+                return fault_answer(request, DATABASE_AWAY)
             lines = [*_verbose(readiness), *lines]
         headers = {} if reason is None else {"retry-after": "1"}
         return PlainTextResponse("\n".join(lines) + "\n", 200 if reason is None else 503, headers)

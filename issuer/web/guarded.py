@@ -18,6 +18,7 @@ from issuer.store.database import DatabaseUnavailable
 from issuer.web.body import answer
 
 _RETRY = {"retry-after": "1"}
+DATABASE_AWAY = Fault(Reason.SERVICE_UNAVAILABLE, "the database does not answer; try again")
 _VERBS: Mapping[str, str] = {
     "GET": "get",
     "POST": "create",
@@ -95,9 +96,7 @@ class GuardedRoutes:
             except ClientDisconnect:
                 return Response(status_code=400)  # nobody reads it
             except DatabaseUnavailable:
-                return fault_answer(
-                    request, Fault(Reason.SERVICE_UNAVAILABLE, "the database does not answer; try again"), handlers
-                )
+                return fault_answer(request, DATABASE_AWAY, handlers)
             except Exception as error:  # noqa: BLE001 - one request fails; the text of the error stays here
                 self._emit(RequestFailed(path, type(error).__name__, place_of(error)))
                 return fault_answer(

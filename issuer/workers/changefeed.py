@@ -205,7 +205,7 @@ class ChangeFeed:
             if self.revision != begun:
                 return  # replaced meanwhile
             for write in writes:
-                for watch in self._watches[(write.logged.after or write.logged.before or {})["kind"]]:
+                for watch in self._watches[write.logged.subject["kind"]]:
                     watch.offer(write)
             self.revision = read_to
 

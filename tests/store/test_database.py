@@ -96,6 +96,13 @@ async def test_a_connection_that_is_cut_in_the_middle_is_unavailability(database
     assert await run(database, "SELECT revision FROM installation") == before
 
 
+async def test_what_the_driver_cannot_explain_of_a_connection_is_unavailability_too(database: Database) -> None:
+    """asyncpg's own class beside all others, seen after a process had been paused while its server went away."""
+    with pytest.raises(DatabaseUnavailable):
+        async with database.transaction():
+            raise asyncpg.InternalClientError("got result for unknown protocol state 0")
+
+
 async def test_an_exhausted_pool_is_unavailability_after_the_timeout(database: Database) -> None:
     async with database.transaction():
         with pytest.raises(DatabaseUnavailable, match="TimeoutError"):

@@ -107,3 +107,28 @@ async def test_health_needs_no_token_and_names_nobody(world: World) -> None:
         answer = await world.anonymous.get(path)
         assert answer.status_code == 200
         assert "secret" not in answer.text
+
+
+# --- verbose: for administrators only ---
+
+
+async def test_it_says_how_each_process_is_to_whom_the_guard_knows(world: World) -> None:
+    answer = await world.admin.get("/readyz?verbose")
+    assert answer.status_code == 200
+    assert answer.text.startswith("[+]server ok (revision ")
+    refused = await world.anonymous.get("/readyz?verbose")
+    assert (refused.status_code, refused.json()["reason"]) == (401, "Unauthorized")
+
+
+async def test_while_the_database_is_away_it_is_503_and_not_an_error_of_ours(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account behind the token may have to be read."""
+
+    async def away(_: str) -> None:
+        raise DatabaseUnavailable("away")
+
+    monkeypatch.setattr("issuer.web.guarded.GuardedRoutes.principal", lambda _, request: away(request.url.path))
+    answer = await world.admin.get("/readyz?verbose")
+    assert (answer.status_code, answer.json()["reason"]) == (503, "ServiceUnavailable")
+    assert answer.headers["retry-after"] == "1"
