@@ -27,6 +27,7 @@ _PORTS = range(20_000, 30_000)
 
 _START_TIMEOUT_S = 60.0
 _INITDB_TIMEOUT_S = 120.0
+_LEFTOVER_PATIENCE_S = 10.0
 _POLL_S = 0.02
 _SUPERVISION_POLL_S = 0.1
 _FIRST_BACKOFF_S = 0.2
@@ -153,8 +154,7 @@ class EmbeddedPostgres:
 
     def _create_cluster(self) -> None:
         """A complete cluster with an empty database `issuer`; an interrupted attempt leaves only rubbish."""
-        for leftover in self._data_dir.glob("cluster.new-*"):
-            shutil.rmtree(leftover, ignore_errors=True)
+        wait_until(self._no_leftover, _LEFTOVER_PATIENCE_S)
         fresh = Path(tempfile.mkdtemp(prefix="cluster.new-", dir=self._data_dir))
         os.chown(fresh, *self._account)
         options = ["--username=issuer", "--encoding=UTF8", "--locale=C", "--auth=scram-sha-256", "--no-instructions"]
@@ -172,6 +172,12 @@ class EmbeddedPostgres:
             single = ("--single", "-D", place, "-c", "exit_on_error=on", "template1")
             self._run("postgres", *single, fds=fds, stdin=b"CREATE DATABASE issuer\n")
         fresh.rename(self._cluster)
+
+    def _no_leftover(self) -> bool:
+        """Whether no earlier attempt has left anything; an initdb that is just ending may add to it once more."""
+        for leftover in self._data_dir.glob("cluster.new-*"):
+            shutil.rmtree(leftover, ignore_errors=True)
+        return not any(self._data_dir.glob("cluster.new-*"))
 
     def _run(self, program: str, *arguments: str, fds: Sequence[int], stdin: bytes = b"") -> None:
         """The program ended well; otherwise EmbeddedPostgresError quotes what it said."""

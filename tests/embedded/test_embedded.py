@@ -219,7 +219,28 @@ def test_an_interrupted_initdb_is_done_again(tmp_path: Path, owner: Callable[...
     server = EmbeddedPostgres(data_dir, durable=False)
     try:
         server.start()
-        assert eventually(lambda: not list(data_dir.glob("cluster.new-*")))
+        assert not list(data_dir.glob("cluster.new-*"))
+    finally:
+        server.stop()
+
+
+def test_a_leftover_that_an_ending_initdb_still_writes_into_is_removed_too(tmp_path: Path) -> None:
+    leftover = tmp_path / "cluster.new-orphaned"
+    leftover.mkdir()
+
+    def write_for_a_while() -> None:
+        until = time.monotonic() + 0.5
+        with suppress(FileNotFoundError):
+            while time.monotonic() < until:
+                (leftover / str(time.monotonic_ns())).touch()
+
+    writer = threading.Thread(target=write_for_a_while)
+    writer.start()
+    server = EmbeddedPostgres(tmp_path, durable=False)
+    try:
+        server.start()
+        writer.join()
+        assert not leftover.exists()
     finally:
         server.stop()
 
