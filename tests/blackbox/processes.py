@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -117,9 +118,10 @@ def started(
     **options: Any,
 ) -> Iterator[Started]:
     """Runs the command in `folder`; it is gone afterwards."""
-    number = len(list(folder.glob("*.out")))
-    out, err = folder / f"{number}.out", folder / f"{number}.err"
-    with out.open("wb") as stdout, err.open("wb") as stderr:
+    with (  # names that are nobody else's: servers of one folder may start at the same moment
+        tempfile.NamedTemporaryFile(dir=folder, suffix=".out", delete=False) as stdout,
+        tempfile.NamedTemporaryFile(dir=folder, suffix=".err", delete=False) as stderr,
+    ):
         process = subprocess.Popen(
             command,
             cwd=folder,
@@ -130,7 +132,7 @@ def started(
             start_new_session=True,
             **options,
         )
-    server = Started(process, out, err)
+    server = Started(process, Path(stdout.name), Path(stderr.name))
     try:
         yield server
     finally:

@@ -51,7 +51,7 @@ def replica(dev: Dev) -> Iterator[Started]:
     """`issuer serve` with dev.env sourced: a second replica of the same issuer."""
     place = dev[0].out.parent
     words = " ".join((*ISSUER, "serve", *ANY_PORT))
-    with started(place, ("bash", "-c", SOURCED + words)) as second:
+    with started(place, ("bash", "-c", SOURCED + words), {"ISSUER_DRAIN_DELAY_S": "0"}) as second:
         second.find_ports()
         second.wait_for(lambda: second.readiness().status_code == 200)
         yield second
