@@ -195,7 +195,7 @@ class Settings(BaseSettings):
         default=10_000,
         ge=10,
         le=1_000_000,
-        description="connections each process holds on a port; more are turned away",
+        description="connections each process holds on a port; for one more, the longest idle one is closed",
     )
     public_certificate_file: Path | None = Field(
         default=None,

@@ -50,6 +50,7 @@ def _nearest_first(values: Sequence[bytes]) -> Iterator[str]:
             yield hop[: 2 * _LONGEST_ADDRESS].decode("latin-1").strip()
 
 
+@lru_cache(maxsize=1024)
 def _parse(text: str) -> IPv4Address | IPv6Address | None:
     """The address of `192.0.2.1`, `192.0.2.1:4711`, `2001:db8::1`, `[2001:db8::1]`, `[2001:db8::1]:4711`, without a zone."""
     if text.startswith("["):

@@ -1,10 +1,11 @@
-"""What a connection may cost before a request is understood: header bytes, time, and how many there are.
+"""What a connection may cost before a request is understood: header bytes, time, and which of too many has to go.
 
 uvicorn's HTTP/1.1 protocol, bounded. A request that arrives whole costs no timer; only one that is still incomplete after
 what was read so far gets a deadline.
 """
 
 import asyncio
+from collections import OrderedDict
 from http import HTTPStatus
 from typing import Any, cast
 
@@ -51,8 +52,38 @@ class _WholeAnswers:
             self._transport.write(whole)
 
 
+class Room:
+    """Who has to go when a port holds as many connections as it may: whoever has waited longest with nothing to answer.
+
+    Strangers that hold connections keep nobody out that way, and clients that use theirs keep them (as nginx does with its
+    idle connections).
+    """
+
+    def __init__(self, max_connections: int | None = None) -> None:
+        self._max_connections = max_connections
+        self._resting: OrderedDict[BoundedProtocol, None] = OrderedDict()
+
+    def has_place(self, taken: int) -> bool:
+        """Whether there is one for the last of `taken` connections, which somebody may have had to give up."""
+        if self._max_connections is None or taken <= self._max_connections:
+            return True
+        if not self._resting:
+            return False
+        oldest, _ = self._resting.popitem(last=False)
+        oldest.give_way()
+        return True
+
+    def rest(self, connection: "BoundedProtocol") -> None:
+        """It has nothing to be answered from now on."""
+        self._resting[connection] = None
+
+    def leave(self, connection: "BoundedProtocol") -> None:
+        """It is being answered, or gone."""
+        self._resting.pop(connection, None)
+
+
 class BoundedProtocol(HttpToolsProtocol):
-    """One connection of at most `max_connections`. Beyond a bound it is answered with 408, 431 or 503, and closed."""
+    """One connection of those that `room` has. Beyond a bound it is answered with 408, 431 or 503, and closed."""
 
     def __init__(
         self,
@@ -61,10 +92,10 @@ class BoundedProtocol(HttpToolsProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         *,
-        max_connections: int | None = None,
+        room: Room,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._max_connections = max_connections
+        self._room = room
         self._in_headers = False
         self._in_body = False
         self._refused = False
@@ -73,16 +104,24 @@ class BoundedProtocol(HttpToolsProtocol):
         self._deadline: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """The first request must come in time; one connection too many is told so."""
+        """The first request must come in time; one connection too many, with all the others being answered, is told so."""
         super().connection_made(cast("asyncio.Transport", _WholeAnswers(transport, self.loop)))
-        if self._max_connections is not None and len(self.connections) > self._max_connections:
-            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
-        else:
+        if self._room.has_place(len(self.connections)):
+            self._room.rest(self)
             self._deadline = self.loop.call_later(RECEIVE_S, self._too_slow)
+        else:
+            self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
+
+    def give_way(self) -> None:
+        """Makes a place at once; what it had sent of a request is forgotten."""
+        self.connections.discard(self)
+        self._refused = True
+        self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leaves no timer behind."""
         super().connection_lost(exc)
+        self._room.leave(self)
         self._rest()
 
     def data_received(self, data: bytes) -> None:
@@ -116,6 +155,7 @@ class BoundedProtocol(HttpToolsProtocol):
             return
         if self._deadline is not None:
             self._rest()  # the body gets a deadline of its own
+        self._room.leave(self)
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -128,6 +168,12 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_body = False
         if not self._refused:
             super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        """Unless another request is waiting, the connection rests."""
+        super().on_response_complete()
+        if self.timeout_keep_alive_task is not None:
+            self._room.rest(self)
 
     def _header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)

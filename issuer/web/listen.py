@@ -21,7 +21,7 @@ from typing import Any
 import uvicorn
 from starlette.types import ASGIApp
 
-from issuer.web.connection import BoundedProtocol
+from issuer.web.connection import BoundedProtocol, Room
 
 KEEP_ALIVE_S = 75
 GRACE_S = 10
@@ -130,7 +130,7 @@ def _server(port: Port) -> _Server:
     )
     config.load()
     config.ssl = port.tls
-    config.http_protocol_class = partial(BoundedProtocol, max_connections=port.max_connections)  # type: ignore[assignment]
+    config.http_protocol_class = partial(BoundedProtocol, room=Room(port.max_connections))  # type: ignore[assignment]
     return _Server(config)
 
 

@@ -28,6 +28,7 @@ from issuer.store.schema import SchemaError, require_schema
 from issuer.store.world import Position, Pulse, WorldRows, read_changed, read_pulse, read_world
 from issuer.workers.changefeed import ChangeFeed
 from issuer.workers.compiler import Compiler
+from issuer.workers.turnstile import Turnstile
 
 STALE_AFTER_S = 1.0
 DEBOUNCE_S = 0.01
@@ -83,6 +84,7 @@ class Reloader:
         self._woken = asyncio.Event()
         self._next: asyncio.Task[bool] | None = None
         self._looked_at = 0.0
+        self._turnstile = Turnstile()
 
     def snapshot(self) -> Snapshot | None:
         """The world as last read; None before the first good read, and once the outage window is spent."""
@@ -151,10 +153,11 @@ class Reloader:
         self._woken.set()
 
     async def next_look(self) -> None:
-        """Returns after the next poll, a good look that began after this call. Raises DatabaseUnavailable: it was none."""
-        look = self._schedule()
-        await asyncio.wait({look}, timeout=self._poll_s + STALE_AFTER_S)
-        if not look.done() or look.cancelled() or not look.result():
+        """Returns after the next poll, a good look that began after this call. Raises DatabaseUnavailable: it was none.
+
+        All who wait go on one after another, since they are strangers, in any number.
+        """
+        if not await self._turnstile.wait_for(self._schedule(), self._poll_s + STALE_AFTER_S):
             raise DatabaseUnavailable("it could not be looked at again")
 
     def _schedule(self) -> "asyncio.Task[bool]":

@@ -7,15 +7,16 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
 from tempfile import TemporaryDirectory
+from urllib.parse import urlsplit
 
-import httpx
 import uvloop
 
-from tests.benchmarks.attackers import KINDS
-from tests.benchmarks.report import BenchmarkFailed, Budget, Row
+from tests.benchmarks.attackers import AT_A_RATE, KINDS, PER_S
+from tests.benchmarks.report import MICROSECONDS, BenchmarkFailed, Budget, Row
 from tests.benchmarks.stage import URL, Effort, Request, Stage
 from tests.blackbox.processes import Started, serving
 
@@ -25,32 +26,51 @@ SETTLE_S = 1.0
 
 
 def run(stage: Stage, effort: Effort) -> list[Row]:
-    """A row of p99 and one of memory for each attack. Raises BenchmarkFailed, also when a known client is refused."""
+    """A row of p99 and one of memory for each attack. Raises BenchmarkFailed, also when a known client is refused.
+
+    The server has a core; the known clients, who come first there, and the strangers share the other.
+    """
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise BenchmarkFailed("two cores are needed: one for the server, one for those who ask")
     rows = []
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        for kind in KINDS:
-            with _server(stage) as server:
-                quiet: list[float] = []
-                attacked: list[float] = []
-                memory: list[float] = []
-                before: list[float] = []
-                runner.run(_probe(server, stage.request, 1))
-                for _ in range(effort.load_rounds):
-                    quiet.append(runner.run(_probe(server, stage.request, effort.load_s)))
-                    before.append(_memory_mib(server))
-                    with _attack(server, kind, stage):
-                        time.sleep(SETTLE_S)
-                        attacked.append(runner.run(_probe(server, stage.request, effort.load_s)))
-                        memory.append(_memory_mib(server))
-                    time.sleep(SETTLE_S)
-            name = kind.replace("-", " ")
-            rows.append(Row(f"p99 under {name} : quiet", "ms", attacked, quiet, P99))
-            rows.append(Row(f"memory under {name} : quiet", "MiB", memory, before))
+    try:
+        os.sched_setaffinity(0, cores[1:2])
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            for kind in KINDS:
+                with _server(stage, cores[0]) as server:
+                    rows += _compare(server, kind, stage, effort, runner)
+    finally:
+        os.sched_setaffinity(0, cores)
+    return rows
+
+
+def _compare(server: Started, kind: str, stage: Stage, effort: Effort, runner: asyncio.Runner) -> list[Row]:
+    quiet: list[float] = []
+    attacked: list[float] = []
+    memory: list[float] = []
+    answered: list[float] = []
+    runner.run(_probe(server, stage.request, effort.load_s))
+    before = _memory_mib(server)
+    for _ in range(effort.load_rounds):
+        quiet.append(runner.run(_probe(server, stage.request, effort.load_s)))
+        with _attack(server, kind, stage) as attack:
+            attacked.append(runner.run(_probe(server, stage.request, effort.load_s)))
+            memory.append(_memory_mib(server))
+        answered.append(attack.answered_per_s)
+        time.sleep(SETTLE_S)
+    name = kind.replace("-", " ")
+    rows = [
+        Row(f"p99 under {name} : quiet", MICROSECONDS, attacked, quiet, P99),
+        Row(f"memory under {name} : before", "MiB", memory, [before] * len(memory)),
+    ]
+    if kind in AT_A_RATE:
+        rows.append(Row(f"answers to {name} : sent", "/s", answered, [PER_S] * len(answered)))
     return rows
 
 
 @contextmanager
-def _server(stage: Stage) -> Iterator[Started]:
+def _server(stage: Stage, core: int) -> Iterator[Started]:
     with TemporaryDirectory(prefix="issuer-bench-") as folder:
         environment = {
             "ISSUER_URL": URL,
@@ -60,55 +80,77 @@ def _server(stage: Stage) -> Iterator[Started]:
         }
         with serving(Path(folder), environment) as server:
             server.wait_for(lambda: server.readiness().status_code == 200)
+            for pid in (server.process.pid, *_children(server)):
+                os.sched_setaffinity(pid, {core})
             yield server
 
 
+@dataclass
+class Attack:
+    """One that is under way; how many answers a second it got is known afterwards."""
+
+    answered_per_s: float = 0.0
+
+
 @contextmanager
-def _attack(server: Started, kind: str, stage: Stage) -> Iterator[None]:
-    url = httpx.URL(server.public)
-    command = [
-        sys.executable,
-        "-m",
-        "tests.benchmarks.attackers",
-        kind,
-        url.host,
-        str(url.port),
-        stage.request.client_id,
-    ]
-    process = subprocess.Popen(command, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])})
-    try:
-        yield
-        if process.poll() is not None:
-            raise BenchmarkFailed(f"the attack {kind} ended by itself")
-    finally:
-        process.kill()
-        process.wait()
+def _attack(server: Started, kind: str, stage: Stage) -> Iterator[Attack]:
+    url = urlsplit(server.public)
+    command = [sys.executable, "-m", "tests.benchmarks.attackers", kind, str(url.hostname), str(url.port)]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    attack = Attack()
+    with subprocess.Popen([*command, stage.request.client_id], env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            if process.stdout is None or not process.stdout.readline():
+                raise BenchmarkFailed(f"the attack {kind} did not begin")
+            yield attack
+            if process.poll() is not None:
+                raise BenchmarkFailed(f"the attack {kind} ended by itself")
+            process.terminate()
+            attack.answered_per_s = int(process.stdout.readline())
+        finally:
+            process.kill()
 
 
 async def _probe(server: Started, request: Request, seconds: float) -> float:
-    """The p99 in ms of known clients at a steady, modest rate."""
-    headers = {"authorization": request.authorization, "content-type": "application/x-www-form-urlencoded"}
+    """The p99 in µs of known clients at a steady, modest rate, each on a connection it keeps."""
+    url = urlsplit(server.public)
+    head = (
+        f"POST {request.path} HTTP/1.1\r\nHost: {url.netloc}\r\nAuthorization: {request.authorization}\r\n"
+        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(request.form)}\r\n\r\n"
+    )
+    whole = (head + request.form).encode()
     taken: list[float] = []
-    async with httpx.AsyncClient(headers=headers, timeout=30) as client:
 
-        async def line(place: int) -> None:
-            await asyncio.sleep(place / LINES / PER_LINE_S)
-            for _ in range(int(seconds * PER_LINE_S)):
-                started = time.perf_counter()
-                answer = await client.post(f"{server.public}{request.path}", content=request.form)
-                spent = time.perf_counter() - started
-                if answer.status_code != 200:
-                    raise BenchmarkFailed(f"a known client was answered {answer.status_code}: {answer.text}")
-                taken.append(spent * 1e3)
-                await asyncio.sleep(max(0.0, 1 / PER_LINE_S - spent))
+    async def line(place: int) -> None:
+        reader, writer = await asyncio.open_connection(url.hostname, url.port)
+        due = time.perf_counter() + place / LINES / PER_LINE_S
+        for _ in range(int(seconds * PER_LINE_S)):
+            await asyncio.sleep(due - time.perf_counter())
+            due += 1 / PER_LINE_S
+            started = time.perf_counter()
+            writer.write(whole)
+            status, body = await _answer(reader)
+            taken.append((time.perf_counter() - started) * 1e6)
+            if status != 200:
+                raise BenchmarkFailed(f"a known client was answered {status}: {body!r}")
+        writer.close()
 
-        await asyncio.gather(*(line(place) for place in range(LINES)))
+    await asyncio.gather(*(line(place) for place in range(LINES)))
     return quantiles(taken, n=100)[98]
+
+
+async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
+    head = await reader.readuntil(b"\r\n\r\n")
+    length = int(head.lower().partition(b"content-length: ")[2].partition(b"\r")[0])
+    return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
+
+
+def _children(server: Started) -> list[int]:
+    pid = server.process.pid
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
 
 
 def _memory_mib(server: Started) -> float:
     """Resident memory of the worker, which is the last child."""
-    pid = server.process.pid
-    worker = Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[-1]
-    status = Path(f"/proc/{worker}/status").read_text(encoding="ascii")
+    status = Path(f"/proc/{_children(server)[-1]}/status").read_text(encoding="ascii")
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024

@@ -171,17 +171,46 @@ async def test_the_body_has_a_deadline_of_its_own_and_a_whole_request_has_none(m
         assert await status(reader) == 200
 
 
-async def test_one_connection_too_many_is_503_and_a_place_given_back_is_taken_again() -> None:
+async def test_for_one_connection_too_many_the_longest_idle_one_makes_way() -> None:
     async with serving(max_connections=3) as connect:
         kept = [await connect() for _ in range(3)]
+        for reader, writer in (kept[1], kept[0]):  # in this order; the third has sent nothing
+            writer.write(GET + b"\r\n")
+            assert await status(reader) == 200
+            await reader.readexactly(3)
+        for oldest in (kept[2], kept[1], kept[0]):
+            reader, writer = await connect()
+            writer.write(GET + b"\r\n")
+            assert await status(reader) == 200
+            await reader.readexactly(3)
+            assert await ended(oldest[0])
+        assert await status_of_another(reader, writer) == 200
+
+
+async def test_a_connection_that_only_began_a_request_makes_way_too() -> None:
+    async with serving(max_connections=1) as connect:
+        slow, began = await connect()
+        began.write(GET)
+        await asyncio.sleep(0.1)
+        assert await status_of_another(*await connect()) == 200
+        assert await ended(slow)
+
+
+async def test_nobody_who_is_being_answered_makes_way_one_connection_too_many_is_503() -> None:
+    async with serving(max_connections=2) as connect:
+        kept = [await connect() for _ in range(2)]
+        for _, writer in kept:
+            writer.write(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\na")
+        await asyncio.sleep(0.1)
         reader, _ = await connect()
         assert await status(reader) == 503
         assert await ended(reader)
         for place, (reader, writer) in enumerate(kept):
-            writer.write(GET + b"\r\n")
+            writer.write(b"b")
             assert await status(reader) == 200, place
-        kept[0][1].close()
-        await asyncio.sleep(0.1)
-        reader, writer = await connect()
-        writer.write(GET + b"\r\n")
-        assert await status(reader) == 200
+        assert await status_of_another(*await connect()) == 200
+
+
+async def status_of_another(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
+    writer.write(GET + b"\r\n")
+    return await status(reader)
