@@ -13,7 +13,7 @@ from itertools import count
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, example, given, settings
 from hypothesis import strategies as st
 
 from issuer.store.changelog import trim_log
@@ -48,6 +48,18 @@ steps = st.one_of(
     st.tuples(st.just("trim"), st.none()),
     st.tuples(st.just("compare"), st.none()),
 )
+# Everything a watcher can be told, however the others turn out.
+A_WHOLE_LIFE: list[tuple[str, Any]] = [
+    ("write", [(0, ("create", "a", "x")), (1, ("create", "b", "y"))]),
+    ("compare", None),
+    ("write", [(1, ("label", "a", "y")), (0, ("describe", "b", None))]),
+    ("compare", None),
+    ("break off", 0),
+    ("write", [(0, ("delete", "a", None))]),
+    ("trim", None),
+    ("compare", None),
+    ("write", [(1, ("delete", "b", None))]),
+]
 
 
 class Follower:
@@ -191,6 +203,7 @@ def test_every_watcher_s_state_is_list_at_its_revision(databases: Databases) -> 
         stack = AsyncExitStack()
         worlds = runner.run(stack.enter_async_context(two_replicas(databases, url)))
 
+        @example(A_WHOLE_LIFE)
         @given(st.lists(steps, min_size=8, max_size=24))
         @settings(
             max_examples=8,
