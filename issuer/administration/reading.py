@@ -13,6 +13,8 @@ from issuer.store.resources import find
 
 LIST_LIMIT = 500
 MAX_LIST_LIMIT = 5000
+MAX_WATCHES = 10_000
+MAX_WATCHES_PER_PRINCIPAL = 2_000
 
 
 class ResourceReader:

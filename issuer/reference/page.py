@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-from issuer.administration.reading import LIST_LIMIT, MAX_LIST_LIMIT
+from issuer.administration.reading import LIST_LIMIT, MAX_LIST_LIMIT, MAX_WATCHES, MAX_WATCHES_PER_PRINCIPAL
 from issuer.manifests import MAX_BODY_BYTES, MAX_DEPTH, MAX_YAML_BYTES
 from issuer.model.examples import EXAMPLES
 from issuer.model.faults import Reason
@@ -111,6 +111,7 @@ def _limits() -> Iterator[str]:
         ("All annotations of an object together", f"{MAX_ANNOTATIONS_BYTES} bytes"),
         ("Objects and lists inside each other", f"{MAX_DEPTH} levels"),
         ("Objects on a page of a list", f"{MAX_LIST_LIMIT}, {LIST_LIMIT} unless `limit` says otherwise"),
+        ("Watches at a time", f"{MAX_WATCHES_PER_PRINCIPAL} of one principal, {MAX_WATCHES} of all, for each server"),
         ("A key", "once in each object; YAML keys are strings, and YAML aliases are refused"),
         ("Text", "Unicode without NUL and without lone surrogates"),
         ("Numbers", "finite"),

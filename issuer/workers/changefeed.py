@@ -12,13 +12,12 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from issuer.administration.reading import MAX_WATCHES, MAX_WATCHES_PER_PRINCIPAL
 from issuer.model.filters import Filter
 from issuer.store.changelog import Logged, RevisionGone, read_log
 from issuer.store.database import Database, DatabaseUnavailable
 from issuer.store.listing import with_version
 
-MAX_WATCHES = 10_000
-MAX_WATCHES_PER_PRINCIPAL = 2_000
 _MAX_QUEUE = 1_000
 _BATCH = 500
 _AGAIN_S = 0.25
