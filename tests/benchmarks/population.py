@@ -25,7 +25,7 @@ _MADE = "CREATE TEMPORARY TABLE made (number integer, uid uuid, hmac bytea)"
 _NAMESPACES = """
     INSERT INTO resources (uid, kind, namespace, name, revision, generation, created_at, labels, document)
     SELECT gen_random_uuid(), m.kind, '', n.name, m.revision, m.generation, m.created_at,
-           m.labels || jsonb_build_object('kubernetes.io/metadata.name', n.name), m.document
+           m.labels, m.document
     FROM (SELECT 'team-' || lpad(number::text, 5, '0') AS name FROM generate_series(0, $1::int) AS number) n,
          (SELECT * FROM resources WHERE kind = 'Namespace' AND name = 'models') m
 """
@@ -35,7 +35,8 @@ _ACCOUNTS = """
            m.revision, m.generation, m.created_at,
            jsonb_build_object('owner', 'owner-' || (number % 50)::text) ||
                CASE WHEN number % $2::int = 0 THEN '{"tier": "chosen"}'::jsonb ELSE '{}'::jsonb END,
-           jsonb_set(m.document::jsonb, '{status,clientId}', to_jsonb('sa-' || made.uid::text))
+           replace(replace(m.document::text, 'model-account', 'account-' || lpad(number::text, 7, '0')),
+                   m.uid::text, made.uid::text)::json
     FROM made, (SELECT * FROM resources WHERE kind = 'ServiceAccount' AND namespace = 'models') m
 """
 _SECRETS = """
@@ -49,7 +50,7 @@ _SECRETS = """
 async def populate(stage: Stage, url: str, number: int, wanted: int) -> list[str]:
     """Adds so many accounts to a bootstrapped database; the Authorization headers of `wanted` of them, spread over all."""
     async with started_world(url, stage.databases.bootstrapped, url=URL) as world:
-        await world.account("model", "models", scopes=list(SCOPES), tokenSettings={"accessTokenTTL": "5m"})
+        await world.account("model-account", "models", scopes=list(SCOPES), tokenSettings={"accessTokenTTL": "5m"})
         snapshot = world.issuer.reloader.snapshot()
     if snapshot is None or len(snapshot.peppers) != 1:
         raise BenchmarkFailed("there is not one pepper")
