@@ -1,10 +1,12 @@
 """What the token path is built from: the pulse it polls, the rows of a snapshot, many accounts by one query."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from itertools import groupby
 from operator import attrgetter
+from sys import intern
+from types import MappingProxyType
 from typing import Any
 from uuid import UUID
 
@@ -76,7 +78,10 @@ class WorldRows:
 
 @dataclass(frozen=True, slots=True)
 class AccountRows:
-    """An account with its secret versions: version, pepper id and HMAC, oldest first."""
+    """An account with its secret versions: version, pepper id and HMAC, oldest first.
+
+    Kept by the hundred thousand: without status, on which no token depends, and with texts that many accounts have only once.
+    """
 
     account: Resource
     secrets: tuple[tuple[SecretVersion, str, bytes], ...] = field(repr=False)
@@ -140,6 +145,7 @@ async def read_world(connection: AsyncConnection) -> WorldRows:
     )
 
 
+_NO_STATUS: Mapping[str, Any] = MappingProxyType({})
 _pulse = _PULSE.subquery("pulse")
 _ACCOUNTS = (
     sa.select(_pulse, resources, *(column.label(f"secret_{column.name}") for column in secret_versions.c))
@@ -170,8 +176,23 @@ async def read_accounts(
                 for row in each
                 if row.secret_version is not None
             )
-            accounts.append(AccountRows(resource_of(each[0]), secrets))
+            accounts.append(AccountRows(_lean(resource_of(each[0])), secrets))
     return _pulse_of(rows[0]), accounts
+
+
+def _lean(account: Resource) -> Resource:
+    return replace(account, namespace=intern(account.namespace), spec=_shared(account.spec), status=_NO_STATUS)
+
+
+def _shared(value: Any) -> Any:
+    """The same JSON value; what it has in common with others in keys and texts is the same object."""
+    if isinstance(value, str):
+        return intern(value)
+    if isinstance(value, dict):
+        return {intern(key): _shared(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_shared(each) for each in value]
+    return value
 
 
 @dataclass(frozen=True, slots=True)
