@@ -40,7 +40,7 @@ POLICIES = "/apis/auth.nauthera.io/v1alpha1/clusterauthpolicies"
 
 _ROOM = 1_000
 """Others ask beside the accounts in turn, an administrator for one: in a full LRU he alone would make each of them a miss."""
-_WRITES = 3
+_WRITES = 7
 _SEEN = "FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'issuer tokens'"
 
 
@@ -120,7 +120,7 @@ async def _policy_written(
     stage: Stage, url: str, server: Started, authorizations: Sequence[str], effort: Effort
 ) -> list[Row]:
     """The same accounts ask before and after a write that narrows them all: each is compiled anew at its first token."""
-    window_s = 3 if effort is QUICK else 8
+    window_s = 2 if effort is QUICK else 4
     requests = [request_bytes(each, FORM) for each in authorizations[: PER_S * window_s]]
     before: list[float] = []
     after: list[float] = []
