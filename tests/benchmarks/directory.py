@@ -231,7 +231,7 @@ async def _too_small(stage: Stage, url: str, authorizations: Sequence[str], effo
     of = f"{number:,} in turn, {number // 10:,} in memory"
     return [
         Row(f"{of} : all", "tokens/s", per_s[small], per_s[large]),
-        Row(f"queries for {of} : tokens", "in all", queries, [float(tokens)] * len(queries)),
+        Row("queries then : tokens", "in all", queries, [float(tokens)] * len(queries)),
     ]
 
 
