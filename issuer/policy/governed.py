@@ -5,13 +5,12 @@ Each part remembers the policies that brought it about: `decide` needs only the 
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import TypeAlias
 
 from issuer.model.resource import Resource
 from issuer.policy.catalogue import Catalogue
 from issuer.policy.ceilings import Ceiling, Policies
-from issuer.policy.grant import Grant, Rotation, compile_grant
+from issuer.policy.grant import Grant, Rotation, compile_grant, frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,10 +88,10 @@ def govern(account: Resource, policies: Policies, catalogue: Catalogue) -> Gover
                 else None
             ),
         ),
-        claims=MappingProxyType(claims),
+        claims=frozen(claims),
         withheld_claims=withheld_claims,
-        mapped_claims=MappingProxyType(mapped),
-        missing=MappingProxyType(missing),
+        mapped_claims=frozen(mapped),
+        missing=frozen(missing),
         demands=_demands(reaching),
         ttl=_ttl(grant, reaching, catalogue),
         rate=_rate(grant, reaching),
@@ -108,7 +107,7 @@ def _withheld(
         value: tuple(Because(each.ref, field) for each in reaching if (field := field_of(each, value)) is not None)
         for value in values
     }
-    return MappingProxyType({value: because for value, because in found.items() if because})
+    return frozen({value: because for value, because in found.items() if because})
 
 
 def _scope_field(ceiling: Ceiling, scope: str, catalogue: Catalogue) -> str | None:
@@ -152,7 +151,7 @@ def _merge_claims(
 def _demands(reaching: tuple[Ceiling, ...]) -> Mapping[str, Becauses]:
     """Sender constraints add up: `dpop` and `mtls` together want both."""
     wanted = sorted({each.sender_constraint for each in reaching} - {"none"})
-    return MappingProxyType(
+    return frozen(
         {
             constraint: tuple(
                 Because(each.ref, "senderConstraint") for each in reaching if each.sender_constraint == constraint

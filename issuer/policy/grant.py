@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from issuer.model.claims import AUTHORIZATION_CLAIMS, is_reserved_claim
 from issuer.model.durations import parse_duration_s
 from issuer.model.resource import Resource
 from issuer.model.times import parse_time
+
+_Value = TypeVar("_Value")
+_NOTHING: Final[Mapping[str, Any]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +64,14 @@ def compile_grant(account: Resource) -> Grant:
         ttl_s=parse_duration_s(ttl) if ttl else None,
         max_tokens_per_minute=settings.get("maxTokensPerMinute"),
         expires_at=parse_time(expires_at).timestamp() if expires_at else None,
-        claims=MappingProxyType({name: value for name, value in spec["claims"].items() if _may_write(name)}),
+        claims=frozen({name: value for name, value in spec["claims"].items() if _may_write(name)}),
         rotation=Rotation(rotation["enabled"], rotation["intervalDays"], rotation["gracePeriodHours"]),
     )
+
+
+def frozen(values: dict[str, _Value]) -> Mapping[str, _Value]:
+    """The same values, unchangeable. All empty ones are one: most accounts have many, and there are many accounts."""
+    return MappingProxyType(values) if values else _NOTHING
 
 
 def _may_write(claim: str) -> bool:

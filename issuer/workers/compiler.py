@@ -63,7 +63,7 @@ class Compiler:
         """The same object as before while nothing it is made of has changed: accounts stay compiled."""
         made_of = (
             tuple((each.uid, each.revision) for each in (*rows.scopes, *rows.policies)),
-            tuple(sorted((name, tuple(sorted(labels.items()))) for name, labels in rows.namespace_labels.items())),
+            rows.namespace_labels,
         )
         if self._governance is None or made_of != self._made_of:
             scopes = {scope.spec["scope"]: compile_scope(scope.name, scope.spec) for scope in rows.scopes}

@@ -263,7 +263,7 @@ def test_wheel_names_no_file_that_does_not_exist(project: dict[str, Any]) -> Non
 # --- the Makefile ---
 
 
-@pytest.mark.parametrize("target", ["run", "test", "lint", "bench"])
+@pytest.mark.parametrize("target", ["run", "test", "lint", "bench", "bench-long"])
 def test_make_has_the_targets_others_call(target: str) -> None:
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     assert re.search(rf"^{target}:", makefile, re.MULTILINE)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import administration, cpu, governance, hostile, load, rotation
+from tests.benchmarks import administration, cpu, directory, governance, hostile, load, rotation, scale, workers
 from tests.benchmarks.report import BenchmarkFailed, Row, show, write
 from tests.benchmarks.stage import QUICK, THOROUGH, Effort, Stage, prepared_stage
 
@@ -26,10 +26,11 @@ INSTALL = {"wrk": "apt-get install wrk", "taskset": "apt-get install util-linux 
 
 @dataclass(frozen=True, slots=True)
 class Benchmark:
-    """One line of the table: what gives the rows, and the programs it cannot do without."""
+    """One line of the table: what gives the rows, and the programs it cannot do without. `long`: only when asked for."""
 
     run: Callable[[Stage, Effort], list[Row]]
     needs: tuple[str, ...] = ()
+    long: bool = False
 
     def missing(self) -> list[str]:
         return [program for program in self.needs if shutil.which(program) is None]
@@ -42,6 +43,9 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "rotation": Benchmark(rotation.run),
     "hostile": Benchmark(hostile.run),
     "load": Benchmark(load.run, needs=("wrk", "taskset")),
+    "directory": Benchmark(directory.run, needs=("wrk",)),
+    "workers": Benchmark(workers.run, needs=("wrk",)),
+    "scale": Benchmark(scale.run, needs=("wrk",), long=True),
 }
 
 
@@ -58,7 +62,7 @@ def main() -> int:
     for name in [name for name in os.environ if name.startswith("ISSUER_") and name != "ISSUER_TEST_DATABASE_URL"]:
         del os.environ[name]  # an exported dev.env must not decide what is measured
     console = Console(width=max(110, Console().width))
-    wanted = {name: each for name, each in BENCHMARKS.items() if name in (asked.names or BENCHMARKS)}
+    wanted = {name: each for name, each in BENCHMARKS.items() if name in asked.names or not (asked.names or each.long)}
     rows: list[Row] = []
     skipped = []
     try:

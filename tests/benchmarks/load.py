@@ -1,17 +1,21 @@
-"""The whole server under wrk: `issuer serve` and the ceiling under uvicorn in turns on one core, wrk on another."""
+"""The whole server under wrk: `issuer serve` and the ceiling under uvicorn in turns on one core, wrk on another.
+
+Other benchmarks press other servers the same way, by one credential or by many in turn.
+"""
 
 import json
 import os
+import resource
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Self
 
 import httpx
 
@@ -27,13 +31,28 @@ _STOP_TIMEOUT_S = 15.0
 _FORM_TYPE = "application/x-www-form-urlencoded"
 
 
+@dataclass(slots=True)
+class Turns:
+    """Credentials that take turns, from one load to the next: so many Authorization headers, one a line of a file."""
+
+    path: Path
+    number: int
+    first: int = 0
+
+    @classmethod
+    def of(cls, authorizations: Sequence[str], path: Path) -> Self:
+        path.write_text("".join(f"{each}\n" for each in authorizations), encoding="ascii")
+        return cls(path, len(authorizations))
+
+
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server that answers, pinned to its core."""
+    """A server that answers, pinned to its cores. With `turns`, the credentials are those and not the request's own."""
 
     process: "subprocess.Popen[bytes]"
     url: str
     request: Request
+    turns: Turns | None = None
 
     def cpu_s(self) -> float:
         """User and system time so far, of the process and its children, threads included (proc(5), /proc/pid/stat)."""
@@ -43,6 +62,11 @@ class Server:
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def memory_bytes(self) -> float:
+        """Resident memory of the process that issues tokens, which is the last child."""
+        status = Path(f"/proc/{_children(self.process.pid)[-1]}/status").read_text(encoding="ascii")
+        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+
 
 def _children(pid: int) -> list[int]:
     return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
@@ -50,27 +74,26 @@ def _children(pid: int) -> list[int]:
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """What one run of wrk saw, and what the server spent on it."""
+    """What one run of wrk saw, what the server spent on it, and how much of a core wrk took itself."""
 
+    requests: int
     per_s: float
     p50_us: float
     p99_us: float
     cpu_us: float
+    wrk_cores: float
 
 
 def run(stage: Stage, effort: Effort) -> list[Row]:
     """Throughput, latency and CPU of both servers. Raises BenchmarkFailed, also for a single answer that is no token."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise BenchmarkFailed("two cores are needed: one for the server, one for wrk")
-    server_core, wrk_core = cores[0], cores[1]
+    server_core, wrk_core = two_cores()
     with _issuer(stage, server_core) as ours, _ceiling(server_core) as theirs:
         for server in (ours, theirs):
-            _load(server, wrk_core, 1)
+            press(server, [wrk_core], 1)
         seen: dict[str, list[Round]] = {ours.url: [], theirs.url: []}
         for number in range(effort.load_rounds):
             for server in (ours, theirs) if number % 2 == 0 else (theirs, ours):
-                seen[server.url].append(_load(server, wrk_core, effort.load_s))
+                seen[server.url].append(press(server, [wrk_core], effort.load_s))
     mine, its = seen[ours.url], seen[theirs.url]
     return [
         Row("throughput", "tokens/s", [r.per_s for r in mine], [r.per_s for r in its], THROUGHPUT_BUDGET),
@@ -80,22 +103,54 @@ def run(stage: Stage, effort: Effort) -> list[Row]:
     ]
 
 
-def _load(server: Server, core: int, seconds: int) -> Round:
-    command = ["taskset", "-c", str(core), "wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
+def two_cores() -> tuple[int, int]:
+    """One for the server, one for wrk. Raises BenchmarkFailed."""
+    cores = sorted(os.sched_getaffinity(0))
+    if len(cores) < 2:
+        raise BenchmarkFailed("two cores are needed: one for the server, one for wrk")
+    return cores[0], cores[1]
+
+
+@contextmanager
+def on_cores(cores: Collection[int]) -> Iterator[None]:
+    """What is started in the block runs on these cores, and whatever that starts."""
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, cores)
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def press(server: Server, cores: Collection[int], seconds: int) -> Round:
+    """As many tokens as the server gives to wrk on these cores. Raises BenchmarkFailed, also for a single refusal."""
+    command = ["wrk", "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--timeout", "10s"]
     command += ["-s", str(_HERE / "token.lua"), server.url]
     environment = {**os.environ, "BENCH_AUTHORIZATION": server.request.authorization, "BENCH_BODY": server.request.form}
-    before = server.cpu_s()
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    spent_s = server.cpu_s() - before
+    turns = server.turns
+    if turns is not None:
+        environment |= {"BENCH_AUTHORIZATIONS": str(turns.path), "BENCH_FIRST": str(turns.first)}
+    before, wrk_before = server.cpu_s(), _cpu_of_ended_children_s()
+    with on_cores(cores):
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    spent_s, wrk_s = server.cpu_s() - before, _cpu_of_ended_children_s() - wrk_before
     summary = next((line for line in done.stdout.splitlines() if line.startswith("{")), None)
     if done.returncode != 0 or summary is None:
         raise BenchmarkFailed(f"wrk failed: {done.stderr or done.stdout}")
     values = json.loads(summary)
     if values["errors"] or not values["requests"]:
         raise BenchmarkFailed(f"{values['errors']} of {values['requests']} requests to {server.url} failed")
-    requests = values["requests"]
-    per_s = requests / (values["duration_us"] / 1e6)
-    return Round(per_s, values["p50_us"], values["p99_us"], spent_s / requests * 1e6)
+    requests, took_s = values["requests"], values["duration_us"] / 1e6
+    if turns is not None:
+        turns.first = (turns.first + requests) % turns.number
+    return Round(
+        requests, requests / took_s, values["p50_us"], values["p99_us"], spent_s / requests * 1e6, wrk_s / took_s
+    )
+
+
+def _cpu_of_ended_children_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 @contextmanager

@@ -1,28 +1,23 @@
 """10,000 secrets fall due at once: how fast they are rotated, and what that costs the tokens issued meanwhile.
 
-The same process does both, on one loop; tokens are asked for at a fixed rate by 100 accounts that rotate with the others. How
-long one took counts from the moment it was to be asked for, so that a server that stalls is not spared.
+The same server does both; tokens are asked for at a fixed rate by 100 accounts that rotate with the others.
 """
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from itertools import cycle
 from pathlib import Path
-from statistics import quantiles
 from tempfile import TemporaryDirectory
 
 import asyncpg
-import httpx
 import uvloop
 
 from tests.benchmarks.report import BenchmarkFailed, Budget, Row
 from tests.benchmarks.stage import QUICK, URL, Effort, Stage
+from tests.benchmarks.steady import p99, request_bytes, steady_load
 from tests.blackbox.processes import Started, serving
-from tests.world import TOKEN, Client, basic, started_world
+from tests.world import basic, started_world
 
-CLIENTS, CONNECTIONS, PER_S = 100, 16, 500
+CLIENTS = 100
 NEEDED_PER_S = 100_000 / 3600  # DESIGN section 12: 100,000 that fall due in one hour
 LATENCY = Budget("≤", 1.5)
 RATE = Budget("≥", 1.0)
@@ -84,16 +79,7 @@ async def _accounts(stage: Stage, url: str, number: int) -> list[bytes]:
         await connection.execute("VACUUM ANALYZE resources, secret_versions")
     finally:
         await connection.close()
-    return [_request(client) for client in clients]
-
-
-def _request(client: Client) -> bytes:
-    body = b"grant_type=client_credentials"
-    head = (
-        f"POST {TOKEN} HTTP/1.1\r\nHost: x\r\nAuthorization: {basic(client.client_id, client.secret)}\r\n"
-        f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\n\r\n"
-    )
-    return head.encode() + body
+    return [request_bytes(basic(client.client_id, client.secret)) for client in clients]
 
 
 async def _round(server: Started, url: str, requests: list[bytes], number: int) -> tuple[float, float, float]:
@@ -102,11 +88,11 @@ async def _round(server: Started, url: str, requests: list[bytes], number: int) 
     try:
         await connection.execute(_FORGET)
         await connection.execute(_AGE)
-        async with _load(server, requests):  # warms up
+        async with steady_load(server.public, requests):  # warms up
             await asyncio.sleep(2)
-        async with _load(server, requests) as before:
+        async with steady_load(server.public, requests) as before:
             await asyncio.sleep(8)
-        async with _load(server, requests) as during:
+        async with steady_load(server.public, requests) as during:
             await connection.execute(_DUE)
             began = time.perf_counter()
             while await connection.fetchval(_LEFT):
@@ -116,37 +102,4 @@ async def _round(server: Started, url: str, requests: list[bytes], number: int) 
             spent = time.perf_counter() - began
     finally:
         await connection.close()
-    return _p99(before), _p99(during), number / spent
-
-
-def _p99(taken_ms: list[float]) -> float:
-    return quantiles(taken_ms, n=100)[98]
-
-
-@asynccontextmanager
-async def _load(server: Started, requests: list[bytes]) -> AsyncIterator[list[float]]:
-    """Tokens asked for at a fixed rate while the block runs; how long each took, in ms."""
-    taken: list[float] = []
-    over = asyncio.Event()
-    url, turns = httpx.URL(server.public), cycle(requests)
-
-    async def ask(number: int) -> None:
-        reader, writer = await asyncio.open_connection(url.host, url.port)
-        due = time.perf_counter() + number / PER_S
-        while not over.is_set():
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
-            writer.write(next(turns))
-            head = await reader.readuntil(b"\r\n\r\n")
-            length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
-            body = await reader.readexactly(length)
-            if not head.startswith(b"HTTP/1.1 200"):
-                raise BenchmarkFailed(f"no token: {head!r} {body[:200]!r}")
-            taken.append((time.perf_counter() - due) * 1e3)
-            due += CONNECTIONS / PER_S
-        writer.close()
-
-    async with asyncio.TaskGroup() as group:
-        for number in range(CONNECTIONS):
-            group.create_task(ask(number))
-        yield taken
-        over.set()
+    return p99(before), p99(during), number / spent

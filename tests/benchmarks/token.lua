@@ -1,8 +1,20 @@
 -- One token request, over and over. The credential comes by environment: a command line is everyone's to read.
+-- With BENCH_AUTHORIZATIONS, a file of credentials, they take turns, beginning behind the first BENCH_FIRST of them.
 wrk.method = "POST"
 wrk.body = os.getenv("BENCH_BODY")
 wrk.headers["authorization"] = os.getenv("BENCH_AUTHORIZATION")
 wrk.headers["content-type"] = "application/x-www-form-urlencoded"
+
+local file = os.getenv("BENCH_AUTHORIZATIONS")
+if file then
+  local all, turn = {}, tonumber(os.getenv("BENCH_FIRST"))
+  for line in io.lines(file) do all[#all + 1] = line end
+  request = function()
+    turn = turn % #all + 1
+    wrk.headers["authorization"] = all[turn]
+    return wrk.format()
+  end
+end
 
 function done(summary, latency)
   local errors = summary.errors
