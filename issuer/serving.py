@@ -20,7 +20,8 @@ from issuer.workers.readiness import report
 
 _FLUSH_S = 2
 """How long a stop waits for first uses to be written; what is left is noticed again at the secret's next use."""
-_YOUNG_OBJECTS = 10_000
+_COLLECT_AFTER = (5_000, 5, 10_000)
+"""How many new objects are walked together, how often until those that stayed are, and how often these until all are."""
 STOP_S = 15
 """How long a process may take to stop once it was drained: requests in flight, first uses, connections."""
 
@@ -133,14 +134,15 @@ def load_certificates(foundation: Foundation) -> tuple[Certificate | None, Certi
 
 
 def _collect_garbage_seldom() -> None:
-    """No request waits a tenth of a second for the cycle collector to look through what is there for good.
+    """No request waits for the cycle collector to look through what is there for good.
 
-    A whole collection walks every object of code, schemas and settings: about 100 ms. Requests leave no cycles, so the young
-    need not be looked through each time 700 of them exist either, which a few hundred connections make happen all the time.
+    Walking every object of code, schemas and settings takes 100 ms, and 100,000 accounts in memory another second. Requests
+    and connections leave no cycles behind (a test holds that), so the collector is a safety net: what was there at the start
+    is left alone, and the rest is walked as a whole once in days.
     """
     gc.collect()
     gc.freeze()
-    gc.set_threshold(_YOUNG_OBJECTS, *gc.get_threshold()[1:])
+    gc.set_threshold(*_COLLECT_AFTER)
 
 
 def _workers(part: Part, issuer: Issuer) -> tuple[Worker, ...]:
