@@ -55,6 +55,7 @@ def _compare(server: Started, kind: str, stage: Stage, effort: Effort, runner: a
     for _ in range(effort.load_rounds):
         quiet.append(runner.run(_probe(server, stage.request, effort.load_s)))
         with _attack(server, kind, stage) as attack:
+            time.sleep(SETTLE_S)
             attacked.append(runner.run(_probe(server, stage.request, effort.load_s)))
             memory.append(_memory_mib(server))
         answered.append(attack.answered_per_s)
