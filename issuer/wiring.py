@@ -51,7 +51,7 @@ from issuer.workers.changefeed import ChangeFeed
 from issuer.workers.compiler import Compiler
 from issuer.workers.firstuse import FirstUses
 from issuer.workers.housekeeping import Housekeeping, empty_terminating_namespaces, trim_change_log
-from issuer.workers.keyrotation import LOOK_S, rotate_signing_keys
+from issuer.workers.keyrotation import LOOK_S, WORK, rotate_signing_keys
 from issuer.workers.loading import AccountLoader
 from issuer.workers.readiness import Readiness, State
 from issuer.workers.reload import Pace, Reloader
@@ -246,7 +246,7 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
             chores.every(0.5, "secret holds", rotation.end_holds),
             chores.every(1, "overdue deliveries", rotation.note_overdue),
             chores.every(1, "rotation schedules", follower.follow),
-            chores.every(LOOK_S, "signing keys", rotate_signing_keys(steps)),
+            chores.every(LOOK_S, WORK, rotate_signing_keys(steps, emit)),
             chores.every(60, "change log", lambda: trim_change_log(for_admin)),
         ),
         databases=(for_tokens, for_admin, for_reload),
