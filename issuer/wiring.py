@@ -106,13 +106,18 @@ def database_url(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def first_start(foundation: Foundation, database: Database, local: Principal) -> FirstStart:
-    """What `issuer bootstrap` runs: the write path without a running server."""
+def path_beside(foundation: Foundation, database: Database) -> WritePath:
+    """The write path without a running server, for commands beside the database."""
 
     async def nothing_to_catch_up(_: int) -> None:
         """No snapshot is kept here."""
 
-    path = WritePath(database, foundation.sources, foundation.emit, nothing_to_catch_up)
+    return WritePath(database, foundation.sources, foundation.emit, nothing_to_catch_up)
+
+
+def first_start(foundation: Foundation, database: Database, local: Principal) -> FirstStart:
+    """What `issuer bootstrap` runs."""
+    path = path_beside(foundation, database)
     schedule, limits = foundation.settings.schedule, foundation.limits
     return FirstStart(path, foundation.master_key, schedule, limits, foundation.timing, local)
 
