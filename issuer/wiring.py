@@ -119,7 +119,7 @@ def first_start(foundation: Foundation, database: Database, local: Principal) ->
     """What `issuer bootstrap` runs."""
     path = path_beside(foundation, database)
     schedule, limits = foundation.settings.schedule, foundation.limits
-    return FirstStart(path, foundation.master_key, schedule, limits, foundation.timing, local)
+    return FirstStart(path, foundation.master_key, schedule, limits, foundation.timing, local, foundation.clock)
 
 
 Worker: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
