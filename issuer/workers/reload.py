@@ -39,7 +39,7 @@ _EXPECTED = (DatabaseUnavailable, SchemaError, NotBootstrapped, MasterKeyError, 
 _IN_THE_WAY: Mapping[type[Exception], str] = {
     DatabaseUnavailable: "the database does not answer",
     ReadOnlyStandby: "the database is a read-only standby, and the primary is needed",
-    MasterKeyError: "the master key is not the one this database was bootstrapped with",
+    MasterKeyError: "what this database holds is sealed under another master key",
     SealError: "something sealed does not open under this master key",
 }
 
