@@ -170,7 +170,7 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
     loader = AccountLoader(for_tokens, lambda: reloader.position, wake)
     directory = Directory(loader.load, settings.directory.max_accounts, sources.elapsed_s)
     feed = ChangeFeed(for_admin)
-    pace = Pace(settings.database.poll_s, settings.outage.max_s)
+    pace = Pace(settings.database.poll_s, settings.outage.max_s, foundation.clock)
     reloader = Reloader(for_reload, directory, feed, compiler, sources, emit, pace)
     listener = Listener(foundation.database_url, settings.database, wake, emit)
 
@@ -178,8 +178,13 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
 
     def state() -> State:
         why = "this process is stopping" if stopping() else reloader.why_not_ready
-        snapshot = reloader.snapshot()
-        return State(why, reloader.degraded or chores.late, snapshot.revision if snapshot is not None else 0)
+        snapshot, skew = reloader.snapshot(), reloader.skew
+        return State(
+            why,
+            reloader.degraded or chores.late,
+            snapshot.revision if snapshot is not None else 0,
+            skew.ahead_s if skew is not None else None,
+        )
 
     readiness = Readiness(state, sources.elapsed_s, workers)
 
