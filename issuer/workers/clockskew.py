@@ -48,10 +48,11 @@ class SkewWatch:
 
     async def measure(self, connection: Connection) -> None:
         """Reads both clocks; the transaction's first statement, so that its instant lies between question and answer."""
-        began_s = self._sources.elapsed_s()
+        asked_at = self._sources.now()
         there = await self._clock(connection)
-        here, half_s = self._sources.now(), (self._sources.elapsed_s() - began_s) / 2
-        self.skew = Skew((here - there).total_seconds() - half_s, half_s)
+        # By the same clock: one that is set meanwhile, or a machine that slept, makes it uncertain and not wrong.
+        half = (self._sources.now() - asked_at) / 2
+        self.skew = Skew((asked_at + half - there).total_seconds(), abs(half.total_seconds()))
         self._say(self.skew)
 
     @property

@@ -27,6 +27,7 @@ class Clocks:
     there_s: float = 0.0
     back_s: float = 0.0
     passed_s: float = 0.0
+    sets_to_s: float | None = None
     events: list[Event] = field(default_factory=list)
 
     def watch(self) -> SkewWatch:
@@ -36,12 +37,14 @@ class Clocks:
         def here() -> datetime:
             return START + timedelta(seconds=self.passed_s + self.ahead_s)
 
-        return replace(system_sources(), now=here, elapsed_s=lambda: self.passed_s)
+        return replace(system_sources(), now=here)
 
     async def ask(self, _: AsyncConnection) -> datetime:
         self.passed_s += self.there_s
         answer = START + timedelta(seconds=self.passed_s)
         self.passed_s += self.back_s
+        if self.sets_to_s is not None:
+            self.ahead_s = self.sets_to_s
         return answer
 
     async def measured(self, watch: SkewWatch, *ahead_s: float) -> list[Event]:
@@ -69,6 +72,15 @@ async def test_an_answer_that_was_long_on_its_way_is_no_skew(there_s: float, bac
     clocks = Clocks(there_s=there_s, back_s=back_s)
     watch = clocks.watch()
     assert await clocks.measured(watch, 0.0) == []
+    assert (watch.degraded, watch.why_not_ready) == (None, None)
+
+
+@pytest.mark.parametrize("set_by_s", [-3600.0, 3600.0])
+async def test_a_clock_that_is_set_while_the_answer_is_on_its_way_is_no_skew(set_by_s: float) -> None:
+    """Or a machine that slept in between: the next poll knows."""
+    clocks = Clocks(sets_to_s=0.0)
+    watch = clocks.watch()
+    assert await clocks.measured(watch, -set_by_s) == []
     assert (watch.degraded, watch.why_not_ready) == (None, None)
 
 
