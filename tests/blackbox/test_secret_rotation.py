@@ -220,7 +220,8 @@ def test_a_version_that_is_never_delivered_cuts_the_old_one_off_when_hold_and_gr
     assert [is_served(account, server) for account in held for server in pair] == [False, False] * number
     ended = [event for server in pair for event in server.events("SecretHoldEnded")]
     for account in held:
-        assert [event["version"] for event in ended if event["client_id"] == account.client_id] == [2]
+        # The rotation after it may be through its hold, too.
+        assert [event["version"] for event in ended if event["client_id"] == account.client_id].count(2) == 1
     assert [is_served(waiting, server) for server in pair] == [True, True]
     versions = administrator.client.get(waiting.path).json()["status"]["credentials"]
     assert [(each["version"], each["state"]) for each in versions] == [(1, "active"), (2, "pending")]
