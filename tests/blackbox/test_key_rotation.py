@@ -136,8 +136,10 @@ class Wire:
         while True:
             await asyncio.sleep(pause_s)
             self._open.clear()
-            await asyncio.sleep(held_s)
-            self._open.set()
+            try:
+                await asyncio.sleep(held_s)
+            finally:
+                self._open.set()  # who ends this in the middle has to end what waits, too
 
     async def _connect(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
