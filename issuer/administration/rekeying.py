@@ -14,6 +14,7 @@ from issuer.administration.authorize import Principal
 from issuer.administration.bootstrap import KEY_PURPOSE, PEPPER_PURPOSE, NotBootstrapped
 from issuer.administration.secrets import SEAL_PURPOSE
 from issuer.administration.writing import WritePath
+from issuer.model.kinds import MASTER_KEY
 from issuer.signing.sealing import CHECK_PURPOSE, MasterKey, SealError, kek_id_of
 from issuer.store.database import Connection
 from issuer.store.installation import read_master_key_check
@@ -32,8 +33,6 @@ from issuer.store.sealed import (
     write_sealed,
 )
 
-MASTER_KEY = "MasterKey"
-"""What records of it are about: the key by its id. Nothing in the API has this kind."""
 PURPOSES: Mapping[SealedColumn, str] = {
     UNDELIVERED_SECRETS: SEAL_PURPOSE,
     SIGNING_KEYS: KEY_PURPOSE,
