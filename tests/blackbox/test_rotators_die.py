@@ -77,7 +77,7 @@ STEPS_OF_DEFAULT = """
     WHERE kind = 'KeySet' AND name = 'default' AND principal ->> 'kind' = 'system' ORDER BY revision
 """
 IN_MAKE_TEST = {
-    ("Prepare", KEY),
+    ("Prepare", REVISION),
     ("Activate", KEY),
     ("Activate", COMMIT),
     ("Retire", REVISION),
