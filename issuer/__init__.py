@@ -35,7 +35,7 @@ How the world comes to be, from the other side:
     store            PostgreSQL: the one statement by which objects change, secrets, keys, migrations
     workers          what runs beside requests: reload keeps snapshot and directory true (compiler makes one),
                      turnstile lets those go on who waited for a look, changefeed feeds watchers,
-                     housekeeping, readiness of all processes, supervisor
+                     clockskew, housekeeping, readiness of all processes, supervisor
 
 And what all of them stand on:
 

@@ -141,6 +141,22 @@ class SnapshotCurrent:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockSkewed:
+    """This machine's clock is ahead of the database's (negative: behind), beyond doubt by more than `limit_s`."""
+
+    ahead_s: float
+    uncertain_s: float
+    limit_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class ClockInStep:
+    """A skew that was noticed is over."""
+
+    ahead_s: float
+
+
+@dataclass(frozen=True, slots=True)
 class ListenerLost:
     """Writes of other processes are not heard of at once any more; the next poll sees them. Listening is tried again."""
 
@@ -349,6 +365,8 @@ Event: TypeAlias = (
     | SnapshotLoaded
     | SnapshotStale
     | SnapshotCurrent
+    | ClockSkewed
+    | ClockInStep
     | ListenerLost
     | WorldReplaced
     | ServerReady

@@ -35,6 +35,8 @@ LEVELS: Mapping[type[Event], Level] = {
     events.SnapshotLoaded: "debug",
     events.SnapshotStale: "warning",
     events.SnapshotCurrent: "info",
+    events.ClockSkewed: "warning",
+    events.ClockInStep: "info",
     events.ListenerLost: "warning",
     events.WorldReplaced: "warning",
     events.ServerReady: "info",

@@ -51,7 +51,7 @@ from issuer.workers.changefeed import ChangeFeed
 from issuer.workers.compiler import Compiler
 from issuer.workers.firstuse import FirstUses
 from issuer.workers.housekeeping import Housekeeping, empty_terminating_namespaces, trim_change_log
-from issuer.workers.keyrotation import LOOK_S, rotate_signing_keys
+from issuer.workers.keyrotation import LOOK_S, WORK, rotate_signing_keys
 from issuer.workers.loading import AccountLoader
 from issuer.workers.readiness import Readiness, State
 from issuer.workers.reload import Pace, Reloader
@@ -106,15 +106,20 @@ def database_url(settings: Settings) -> str:
     return settings.database_url.get_secret_value()
 
 
-def first_start(foundation: Foundation, database: Database, local: Principal) -> FirstStart:
-    """What `issuer bootstrap` runs: the write path without a running server."""
+def path_beside(foundation: Foundation, database: Database) -> WritePath:
+    """The write path without a running server, for commands beside the database."""
 
     async def nothing_to_catch_up(_: int) -> None:
         """No snapshot is kept here."""
 
-    path = WritePath(database, foundation.sources, foundation.emit, nothing_to_catch_up)
+    return WritePath(database, foundation.sources, foundation.emit, nothing_to_catch_up)
+
+
+def first_start(foundation: Foundation, database: Database, local: Principal) -> FirstStart:
+    """What `issuer bootstrap` runs."""
+    path = path_beside(foundation, database)
     schedule, limits = foundation.settings.schedule, foundation.limits
-    return FirstStart(path, foundation.master_key, schedule, limits, foundation.timing, local)
+    return FirstStart(path, foundation.master_key, schedule, limits, foundation.timing, local, foundation.clock)
 
 
 Worker: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
@@ -165,7 +170,7 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
     loader = AccountLoader(for_tokens, lambda: reloader.position, wake)
     directory = Directory(loader.load, settings.directory.max_accounts, sources.elapsed_s)
     feed = ChangeFeed(for_admin)
-    pace = Pace(settings.database.poll_s, settings.outage.max_s)
+    pace = Pace(settings.database.poll_s, settings.outage.max_s, foundation.clock)
     reloader = Reloader(for_reload, directory, feed, compiler, sources, emit, pace)
     listener = Listener(foundation.database_url, settings.database, wake, emit)
 
@@ -173,8 +178,13 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
 
     def state() -> State:
         why = "this process is stopping" if stopping() else reloader.why_not_ready
-        snapshot = reloader.snapshot()
-        return State(why, reloader.degraded or chores.late, snapshot.revision if snapshot is not None else 0)
+        snapshot, skew = reloader.snapshot(), reloader.skew
+        return State(
+            why,
+            reloader.degraded or chores.late,
+            snapshot.revision if snapshot is not None else 0,
+            skew.ahead_s if skew is not None else None,
+        )
 
     readiness = Readiness(state, sources.elapsed_s, workers)
 
@@ -246,7 +256,7 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
             chores.every(0.5, "secret holds", rotation.end_holds),
             chores.every(1, "overdue deliveries", rotation.note_overdue),
             chores.every(1, "rotation schedules", follower.follow),
-            chores.every(LOOK_S, "signing keys", rotate_signing_keys(steps)),
+            chores.every(LOOK_S, WORK, rotate_signing_keys(steps, emit)),
             chores.every(60, "change log", lambda: trim_change_log(for_admin)),
         ),
         databases=(for_tokens, for_admin, for_reload),

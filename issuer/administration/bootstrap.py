@@ -29,6 +29,7 @@ from issuer.signing.lifecycle import KeyTiming, with_lifetimes
 from issuer.signing.sealing import MasterKey
 from issuer.signing.signer import GeneratedKey, generate_key
 from issuer.snapshot import Governance
+from issuer.store.clock import Clock
 from issuer.store.installation import lock_installation, write_master_key_check
 from issuer.store.keys import StoredKey, insert_key
 from issuer.store.resources import Change, find, list_of_kind
@@ -51,7 +52,10 @@ _ADMIN_SPEC: Mapping[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class FirstStart:
-    """Brings a migrated database to its first start. `local` is the command line that asks for it."""
+    """Brings a migrated database to its first start. `local` is the command line that asks for it.
+
+    `clock` is the database's: the schedules of the first keys begin here.
+    """
 
     path: WritePath
     master_key: MasterKey
@@ -59,6 +63,7 @@ class FirstStart:
     limits: Limits
     timing: KeyTiming
     local: Principal
+    clock: Clock
     _generated: dict[str, list[GeneratedKey]] = field(default_factory=dict, repr=False)
 
     async def bootstrap(self) -> HandedOut | None:
@@ -136,7 +141,7 @@ class FirstStart:
 
     async def _first_keyset(self, write: Write, name: str, algorithm: str) -> Resource:
         """The KeySet with an active key and a published pending one: the very first keys skip the publication lead."""
-        now = self.path.sources.now()
+        now = await self.clock(write.connection)
         keys = with_lifetimes(
             [
                 KeyRecord(

@@ -9,7 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from issuer.administration.authorize import Principal, authorize
 from issuer.model.faults import Cause, Fault, Reason, causes_of
-from issuer.model.kinds import KINDS, Kind
+from issuer.model.kinds import RECORDED_KINDS, Kind
 from issuer.model.metadata import is_dns_subdomain
 from issuer.model.resource import API_VERSION, GROUP
 from issuer.model.times import format_time
@@ -33,7 +33,7 @@ class RecordQuery(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    kind: Literal[tuple(kind.kind for kind in KINDS)] | None = None  # type: ignore[valid-type]
+    kind: Literal[RECORDED_KINDS] | None = None  # type: ignore[valid-type]
     name: Annotated[str, AfterValidator(_possible_name)] | None = None
     uid: UUID | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = LIMIT

@@ -2,7 +2,7 @@
 
 A blob names the key that wraps it, so there is nothing to remember: whoever runs this again, after a crash or at the same
 time, goes on with what is not under the current key yet. Only the wrapping changes. Every server must be able to open what
-the current key wraps before this begins.
+the current key wraps before this begins. Each transaction records what it did: who replaced which master keys, of how much.
 """
 
 import asyncio
@@ -10,11 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from issuer.administration.authorize import Principal
 from issuer.administration.bootstrap import KEY_PURPOSE, PEPPER_PURPOSE, NotBootstrapped
 from issuer.administration.secrets import SEAL_PURPOSE
-from issuer.signing.sealing import CHECK_PURPOSE, MasterKey, SealError
-from issuer.store.database import Connection, Database
+from issuer.administration.writing import WritePath
+from issuer.model.kinds import MASTER_KEY
+from issuer.signing.sealing import CHECK_PURPOSE, MasterKey, SealError, kek_id_of
+from issuer.store.database import Connection
 from issuer.store.installation import read_master_key_check
+from issuer.store.resources import Subject, record_audit
 from issuer.store.sealed import (
     CHECK_VALUE,
     PEPPERS,
@@ -70,11 +74,11 @@ async def require_master_key(connection: Connection, master_key: MasterKey) -> M
     return sealed
 
 
-async def rekey(database: Database, master_key: MasterKey, progressed: Progress) -> Rekeyed:
+async def rekey(path: WritePath, local: Principal, master_key: MasterKey, progressed: Progress) -> Rekeyed:
     """Wraps everything under the current key. Raises MasterKeyError and NotBootstrapped before anything is changed."""
-    async with database.transaction() as connection:
+    async with path.database.transaction() as connection:
         sealed = await require_master_key(connection, master_key)
-    run = _Run(database, master_key, _total(_others(sealed, master_key)), progressed)
+    run = _Run(path, local, master_key, _total(_others(sealed, master_key)), progressed)
     left = await run.once()
     for _ in range(_PASSES - 1):
         if _total(left) <= len(run.unreadable):
@@ -87,10 +91,13 @@ async def rekey(database: Database, master_key: MasterKey, progressed: Progress)
 class _Run:
     """Counts what it does."""
 
-    def __init__(self, database: Database, master_key: MasterKey, total: int, progressed: Progress) -> None:
+    def __init__(
+        self, path: WritePath, local: Principal, master_key: MasterKey, total: int, progressed: Progress
+    ) -> None:
         self.rewrapped: dict[SealedColumn, int] = {}
         self.unreadable: set[str] = set()
-        self._database = database
+        self._path = path
+        self._local = local
         self._master_key = master_key
         self._total = total
         self._progressed = progressed
@@ -105,12 +112,12 @@ class _Run:
         for column in SEALED_COLUMNS:
             while await self._page(column):
                 pass
-        async with self._database.transaction() as connection:
+        async with self._path.database.transaction() as connection:
             return _others(await count_sealed(connection), self._master_key)
 
     async def _page(self, column: SealedColumn) -> bool:
         """Works through one look at the table; whether another one will find more to do."""
-        async with self._database.transaction() as connection:
+        async with self._path.database.transaction() as connection:
             keys = await find_sealed(connection, column, other_than=self._master_key.current, most=_PAGE)
         before = self.done
         for start in range(0, len(keys), _BATCH):
@@ -119,13 +126,17 @@ class _Run:
         return len(keys) == _PAGE and self.done > before
 
     async def _batch(self, column: SealedColumn, keys: Sequence[Key]) -> None:
-        async with self._database.transaction() as connection:
-            blobs = await lock_sealed(connection, column, keys, other_than=self._master_key.current)
+        async with self._path.write(self._local, "rekey") as write:
+            blobs = await lock_sealed(write.connection, column, keys, other_than=self._master_key.current)
             anew = {
                 key: made for key, blob in blobs.items() if (made := self._rewrapped(column, key, blob)) is not None
             }
             if anew:
-                await write_sealed(connection, column, anew)
+                await write_sealed(write.connection, column, anew)
+                replaced = sorted({kek_id_of(blobs[key]) for key in anew})
+                note = {"rewrapped": column.plural, "count": len(anew), "replaced": replaced}
+                subject = Subject(MASTER_KEY, self._master_key.current)
+                await record_audit(write.connection, write.audit_entry(subject, note))
         if anew:
             self.rewrapped[column] = self.rewrapped.get(column, 0) + len(anew)
 

@@ -17,7 +17,7 @@ from issuer.events import Emit, ResourceWritten
 from issuer.model.resource import Resource
 from issuer.sources import Sources
 from issuer.store.database import Connection, Database
-from issuer.store.resources import AuditEntry, Change, commit_changes
+from issuer.store.resources import AuditEntry, Change, Subject, commit_changes
 
 
 class _DryRun(Exception):
@@ -62,7 +62,7 @@ class Write:
         (change,) = await self.commit(Change(before, after), note=note)
         return change.subject
 
-    def audit_entry(self, subject: Resource, note: Mapping[str, Any] | None = None) -> AuditEntry:
+    def audit_entry(self, subject: Resource | Subject, note: Mapping[str, Any] | None = None) -> AuditEntry:
         """Who did what, for the record of this write."""
         return AuditEntry(self._path.sources.event_id(), self.principal.to_json(), self.verb, subject, note=note or {})
 

@@ -39,7 +39,7 @@ def judge_sealed(case: Stored) -> Finding:
     except MasterKeyError:
         return error(
             "The master key is not the one this database belongs to: `serve` will not start.",
-            "give the key it was bootstrapped with, or rekeyed to; without it no secret and no signing key can be read",
+            "give the key that `issuer bootstrap` or the last `issuer rekey` had first; without it nothing sealed can be read",
         )
     lost = {name: count for name, count in case.stored.sealed.items() if name not in key.keys}
     if lost:

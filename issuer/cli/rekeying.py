@@ -13,14 +13,14 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from issuer.administration.rekeying import Counts, Rekeyed
 from issuer.administration.rekeying import rekey as rekey_database
 from issuer.cli.output import FAILED, note
-from issuer.cli.starting import start_trouble_reported, with_database
+from issuer.cli.starting import local_principal, start_trouble_reported, with_database
 from issuer.events import MasterKeyReplaced
 from issuer.observe import log_events
 from issuer.settings import load_settings
 from issuer.signing.sealing import MasterKey
 from issuer.store.database import Database
 from issuer.store.schema import require_schema
-from issuer.wiring import lay_foundation
+from issuer.wiring import lay_foundation, path_beside
 
 _STATEMENT_TIMEOUT_S = 60
 """Nobody waits for an answer here, and a statement that passes over a million rows may take its time."""
@@ -40,7 +40,8 @@ def rekey(config: Path | None) -> None:
             async with database.transaction() as connection:
                 await require_schema(connection)
             with _progress(foundation.sources.elapsed_s) as progressed:
-                return await rekey_database(database, foundation.master_key, progressed)
+                path = path_beside(foundation, database)
+                return await rekey_database(path, local_principal(), foundation.master_key, progressed)
 
         done = asyncio.run(
             with_database(foundation.database_url, settings.model_copy(update={"database": patient}), run)

@@ -117,12 +117,11 @@ def bootstrap(config: Path | None, out: Path | None, *, recover: bool) -> None:
     with start_trouble_reported():
         settings = load_settings(config)
         foundation = lay_foundation(settings, log_events(settings.log))
-        local = Principal("local", f"local:{getpass.getuser()}")
 
         async def run(database: Database) -> HandedOut | None:
             async with database.transaction() as connection:
                 await require_schema(connection)
-            start = first_start(foundation, database, local)
+            start = first_start(foundation, database, local_principal())
             return await (start.recover() if recover else start.bootstrap())
 
         with private_file(out) if out is not None else nullcontext(_to_stdout) as write:
@@ -137,6 +136,11 @@ def bootstrap(config: Path | None, out: Path | None, *, recover: bool) -> None:
             f"The administrator's credential is {f'in {out}' if out else 'printed above'}; "
             "it is kept nowhere else in readable form."
         )
+
+
+def local_principal() -> Principal:
+    """Who acts when a command runs beside the database: its user on this machine."""
+    return Principal("local", f"local:{getpass.getuser()}")
 
 
 def admin_lines(issuer: str, credential: HandedOut) -> str:

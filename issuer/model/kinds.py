@@ -129,6 +129,10 @@ CLUSTER_AUTH_POLICY = Kind(
 POLICY_KINDS = (AUTH_POLICY, CLUSTER_AUTH_POLICY)
 
 KINDS = (NAMESPACE, SERVICE_ACCOUNT, AUTH_POLICY, CLUSTER_AUTH_POLICY, SCOPE, KEY_SET)
+MASTER_KEY = "MasterKey"
+"""No kind of the API: what the records of `issuer rekey` are about, named by its id."""
+RECORDED_KINDS = (*(kind.kind for kind in KINDS), MASTER_KEY)
+"""What audit records can be about."""
 BY_PLURAL: Mapping[tuple[str, str], Kind] = {(kind.api_version, kind.plural): kind for kind in KINDS}
 BY_KIND: Mapping[tuple[str, str], Kind] = {(kind.api_version, kind.kind): kind for kind in KINDS}
 

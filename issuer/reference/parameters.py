@@ -7,7 +7,7 @@ from typing import Any
 from issuer.administration.reading import LIST_LIMIT, MAX_LIST_LIMIT
 from issuer.administration.records import LIMIT as DEFAULT_RECORD_LIMIT
 from issuer.administration.records import MAX_LIMIT as RECORD_LIMIT
-from issuer.model.kinds import KINDS
+from issuer.model.kinds import RECORDED_KINDS
 from issuer.model.metadata import DNS_SUBDOMAIN
 
 
@@ -77,7 +77,9 @@ QUERY: Mapping[str, Parameter] = {
         "Accepted because Kubernetes tools send it; unknown fields are errors, whatever it says.", _TEXT
     ),
     "recordKind": Parameter(
-        "Only records about objects of this kind.", {"type": "string", "enum": [kind.kind for kind in KINDS]}, "kind"
+        "Only records about objects of this kind; `MasterKey`: what `issuer rekey` did.",
+        {"type": "string", "enum": list(RECORDED_KINDS)},
+        "kind",
     ),
     "recordName": Parameter("Only records about objects of this name.", _NAME, "name"),
     "recordUid": Parameter("Only records about this very object.", {"type": "string", "format": "uuid"}, "uid"),

@@ -148,6 +148,11 @@ def _parse(text: str) -> MasterKey:
     return MasterKey(next(iter(keys)), MappingProxyType(keys))
 
 
+def kek_id_of(blob: bytes) -> str:
+    """Which master key wraps it. Raises SealError."""
+    return _split(blob)[0]
+
+
 def _split(blob: bytes) -> tuple[str, bytes, bytes]:
     if len(blob) < 2 or blob[0] != _FORMAT:  # noqa: PLR2004
         raise SealError("is not in a format this version reads")

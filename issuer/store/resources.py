@@ -60,13 +60,23 @@ class Change:
 
 
 @dataclass(frozen=True, slots=True)
+class Subject:
+    """What a record is about where that is no object of the API."""
+
+    kind: str
+    name: str
+    namespace: str = ""
+    uid: UUID | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class AuditEntry:
     """Who did what to which object. Written with the change itself; `note` holds what the objects do not show."""
 
     id: UUID
     principal: Mapping[str, Any]
     verb: str
-    subject: Resource
+    subject: Resource | Subject
     note: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -214,7 +224,7 @@ async def commit_changes(
 
 
 async def record_audit(connection: AsyncConnection, entry: AuditEntry) -> None:
-    """An audit record of something that changed no object: a secret was shown again."""
+    """An audit record of something that changed no object: a secret was shown again, blobs were sealed anew."""
     await connection.execute(
         sa.insert(audit_records).values(
             id=entry.id,

@@ -56,4 +56,5 @@ def _verbose(readiness: Readiness) -> Iterator[str]:
     """A line for each process, as Kubernetes writes them."""
     for name, state in readiness.states().items():
         said = state.why_not_ready or state.degraded or "ok"
-        yield f"[{'-' if state.why_not_ready else '+'}]{name} {said} (revision {state.revision})"
+        clock = "" if state.clock_ahead_s is None else f", clock {state.clock_ahead_s:+.3f} s"
+        yield f"[{'-' if state.why_not_ready else '+'}]{name} {said} (revision {state.revision}{clock})"

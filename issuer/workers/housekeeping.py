@@ -16,6 +16,10 @@ LATE_S = 60
 """So long without success is worth a word, whatever the pause."""
 
 
+class WorkUndone(Exception):
+    """A step did not do all of its work, and has reported why."""
+
+
 class Housekeeping:
     """The workers that take a step again and again, and when each last succeeded. `clock` only ever grows."""
 
@@ -38,6 +42,8 @@ class Housekeeping:
                     self._succeeded(name, pause_s)
                 except DatabaseUnavailable:
                     continue
+                except WorkUndone:
+                    await asyncio.sleep(AFTER_FAILURE_S)
                 except Exception as error:  # noqa: BLE001 - reported, and tried again
                     self._emit(WorkFailed(name, "", type(error).__name__, place_of(error)))
                     await asyncio.sleep(AFTER_FAILURE_S)

@@ -17,15 +17,24 @@ _MAX_BYTES = 4096
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What one process says of itself. `why_not_ready` None: ready; `revision` is how far it follows the database."""
+    """What one process says of itself. `why_not_ready` None: ready; `revision` is how far it follows the database.
+
+    `clock_ahead_s`: how far its clock is ahead of the database's, None before that was measured.
+    """
 
     why_not_ready: str | None
     degraded: str | None
     revision: int
+    clock_ahead_s: float | None = None
 
     def to_json(self) -> Mapping[str, object]:
         """As said over the socket."""
-        return {"whyNotReady": self.why_not_ready, "degraded": self.degraded, "revision": self.revision}
+        return {
+            "whyNotReady": self.why_not_ready,
+            "degraded": self.degraded,
+            "revision": self.revision,
+            "clockAheadS": self.clock_ahead_s,
+        }
 
 
 class Readiness:
@@ -63,7 +72,7 @@ class Readiness:
         loop = asyncio.get_running_loop()
         while True:
             said = json.loads(await loop.sock_recv(channel, _MAX_BYTES))
-            state = State(said["whyNotReady"], said["degraded"], said["revision"])
+            state = State(said["whyNotReady"], said["degraded"], said["revision"], said["clockAheadS"])
             self._heard[said["name"]] = (self._clock(), state)
 
 

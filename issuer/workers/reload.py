@@ -22,11 +22,13 @@ from issuer.events import Emit, SnapshotCurrent, SnapshotLoaded, SnapshotStale, 
 from issuer.signing.sealing import MasterKeyError, SealError
 from issuer.snapshot import Snapshot
 from issuer.sources import Sources
+from issuer.store.clock import Clock
 from issuer.store.database import Connection, Database, DatabaseUnavailable, ReadOnlyStandby
 from issuer.store.installation import read_master_key_check
 from issuer.store.schema import SchemaError, require_schema
 from issuer.store.world import Position, Pulse, WorldRows, read_changed, read_pulse, read_world
 from issuer.workers.changefeed import ChangeFeed
+from issuer.workers.clockskew import Skew, SkewWatch
 from issuer.workers.compiler import Compiler
 from issuer.workers.turnstile import Turnstile
 
@@ -40,17 +42,18 @@ _EXPECTED = (DatabaseUnavailable, SchemaError, NotBootstrapped, MasterKeyError, 
 _IN_THE_WAY: Mapping[type[Exception], str] = {
     DatabaseUnavailable: "the database does not answer",
     ReadOnlyStandby: "the database is a read-only standby, and the primary is needed",
-    MasterKeyError: "the master key is not the one this database was bootstrapped with",
+    MasterKeyError: "what this database holds is sealed under another master key",
     SealError: "something sealed does not open under this master key",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Pace:
-    """How often the database is looked at, and how long a process may go on that cannot see it."""
+    """How often the database is looked at, how long a process may go on that cannot see it, and the clock seen there."""
 
     poll_s: float
     max_outage_s: float
+    clock: Clock
 
 
 class Reloader:
@@ -74,6 +77,7 @@ class Reloader:
         self._emit = emit
         self._poll_s = pace.poll_s
         self._max_outage_s = pace.max_outage_s
+        self._skew = SkewWatch(pace.clock, sources, emit)
         self._lock = asyncio.Lock()
         self._position: Position | None = None
         self._snapshot: Snapshot | None = None
@@ -103,14 +107,22 @@ class Reloader:
         """None when tokens can be issued, else what is missing, in plain words."""
         if self._snapshot is not None and self.snapshot() is None:
             return f"the database could not be followed for {self._max_outage_s:g} s (outage.max_s)"
-        return self._why_not_ready
+        return self._why_not_ready or self._skew.why_not_ready
+
+    @property
+    def skew(self) -> Skew | None:
+        """Of this machine's clock against the database's, as last measured."""
+        return self._skew.skew
 
     @property
     def degraded(self) -> str | None:
-        """None while the world is no older than STALE_AFTER_S, else how old it is and why, in words without names."""
+        """None while the world is no older than STALE_AFTER_S, else how old it is and why, in words without names.
+
+        Then whether the clocks of this machine and the database are apart.
+        """
         age = self._outage_s()
         if self._snapshot is None or age <= STALE_AFTER_S:
-            return None
+            return self._skew.degraded
         why = self._trouble or "the database does not answer"
         return f"what is known of the database is {age:.1f} s old: {why}"
 
@@ -123,6 +135,8 @@ class Reloader:
             if self._position is not None and 0 < revision <= self._position.revision:
                 return
             async with self._database.transaction(isolation="REPEATABLE READ") as connection:
+                if not revision:  # a poll; who waits for a write does not wait for this, too
+                    await self._skew.measure(connection)
                 if self._position is None:
                     await require_schema(connection)
                 sight = await self._look(connection)

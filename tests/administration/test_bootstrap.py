@@ -5,7 +5,11 @@ from dataclasses import replace
 import pytest
 
 from issuer.administration.bootstrap import NotBootstrapped
+from issuer.settings import DatabaseSettings
 from issuer.signing.sealing import MasterKeyError, generate_master_key_line, load_master_key
+from issuer.store.clock import database_clock
+from issuer.store.database import Database
+from issuer.store.schema import migrate
 from issuer.wiring import first_start
 from tests.administration.paths import MERGE
 from tests.databases import LOCAL
@@ -38,6 +42,26 @@ async def test_it_makes_what_the_design_lists_and_nothing_else(world: World) -> 
     assert (admin["status"]["phase"], admin["spec"]["scopes"]) == ("Active", ["issuer:admin"])
     principals = await query(world.database_url, "SELECT DISTINCT principal->>'name' FROM audit_records")
     assert [row[0] for row in principals] == ["local:test"]
+
+
+async def test_the_first_keys_begin_by_the_databases_clock_as_every_schedule_does(
+    world: World, empty_database_url: str
+) -> None:
+    """A machine whose clock is ahead must not make keys that take over late."""
+    database = Database(empty_database_url, DatabaseSettings(), application="bootstrap")
+    try:
+        await migrate(database.engine)
+        world.clock.advance(days=400)
+        foundation = replace(world.foundation, clock=database_clock)
+        assert await first_start(foundation, database, LOCAL).bootstrap() is not None
+        (row,) = await query(
+            empty_database_url,
+            "SELECT count(*), bool_and(now() - created_at < '1 min' AND published_at = created_at"
+            " AND coalesce(activated_at, created_at) = created_at) AS current FROM signing_keys",
+        )
+    finally:
+        await database.close()
+    assert tuple(row) == (4, True)
 
 
 async def test_run_again_it_changes_nothing(world: World) -> None:

@@ -1,6 +1,7 @@
 """Re-keying: everything sealed goes under the current master key, whatever happens meanwhile, and nothing is lost."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 
@@ -10,13 +11,16 @@ import sqlalchemy as sa
 
 from issuer.administration import rekeying
 from issuer.administration.bootstrap import NotBootstrapped
-from issuer.administration.rekeying import PURPOSES, Rekeyed, rekey, require_master_key
+from issuer.administration.rekeying import PURPOSES, Progress, Rekeyed, require_master_key
+from issuer.administration.writing import WritePath
+from issuer.model.resource import API_VERSION
 from issuer.settings import DatabaseSettings
 from issuer.signing.sealing import MasterKey, MasterKeyError, generate_master_key_line, load_master_key
 from issuer.store.database import Database
 from issuer.store.sealed import PEPPERS, SEALED_COLUMNS, UNDELIVERED_SECRETS, count_sealed
 from issuer.store.tables import metadata
-from tests.databases import Bootstrapped
+from issuer.wiring import path_beside
+from tests.databases import LOCAL, Bootstrapped
 from tests.store.rows import query
 from tests.world import World, started_world
 
@@ -32,11 +36,16 @@ def both(world: World) -> MasterKey:
 
 
 @pytest.fixture
-async def beside(database_url: str) -> AsyncIterator[Database]:
-    """The database, as `issuer rekey` sees it."""
-    database = Database(database_url, DatabaseSettings(), application="rekey")
-    yield database
+async def beside(world: World) -> AsyncIterator[WritePath]:
+    """The way `issuer rekey` writes."""
+    database = Database(world.database_url, DatabaseSettings(), application="rekey")
+    yield path_beside(world.foundation, database)
     await database.close()
+
+
+async def rekey(path: WritePath, master_key: MasterKey, progressed: Progress) -> Rekeyed:
+    """What the command does, as the local command line."""
+    return await rekeying.rekey(path, LOCAL, master_key, progressed)
 
 
 @asynccontextmanager
@@ -99,7 +108,7 @@ def test_every_column_of_bytes_is_either_rekeyed_or_known_to_be_plain() -> None:
 
 
 async def test_everything_sealed_is_wrapped_anew_and_the_old_master_key_is_not_needed_any_more(
-    world: World, both: MasterKey, beside: Database
+    world: World, both: MasterKey, beside: WritePath
 ) -> None:
     client = await world.account("api")
     (waiting,) = (await undelivered(world)).items()
@@ -125,7 +134,7 @@ async def test_everything_sealed_is_wrapped_anew_and_the_old_master_key_is_not_n
 
 
 async def test_a_server_that_has_both_keys_goes_on_before_during_and_after(
-    world: World, both: MasterKey, beside: Database
+    world: World, both: MasterKey, beside: WritePath
 ) -> None:
     async with served_under(world, world.bootstrapped.master_key + NEW) as replica:
         await rekey(beside, both, quiet)
@@ -137,7 +146,41 @@ async def test_a_server_that_has_both_keys_goes_on_before_during_and_after(
     assert done == Rekeyed({UNDELIVERED_SECRETS: 1}, {}, ())
 
 
-async def test_run_again_it_changes_nothing(world: World, both: MasterKey, beside: Database) -> None:
+async def test_every_transaction_records_who_replaced_which_master_key_of_how_much(
+    world: World, both: MasterKey, beside: WritePath
+) -> None:
+    await undelivered(world, 3)
+    before = await query(world.database_url, "SELECT id FROM audit_records")
+    await rekey(beside, both, quiet)
+    await rekey(beside, both, quiet)
+    known = [row["id"] for row in before]
+    rows = await query(world.database_url, "SELECT * FROM audit_records WHERE id <> ALL($1) ORDER BY at", known)
+    assert {(row["principal"], row["verb"], row["kind"], row["name"], row["uid"], row["revision"]) for row in rows} == {
+        ('{"kind": "local", "name": "local:test"}', "rekey", "MasterKey", "new", None, None)
+    }
+    assert [json.loads(row["note"]) for row in rows] == [
+        {"rewrapped": "undelivered secrets", "count": 3, "replaced": ["test"]},
+        {"rewrapped": "signing keys", "count": 4, "replaced": ["test"]},
+        {"rewrapped": "peppers", "count": 1, "replaced": ["test"]},
+        {"rewrapped": "check values", "count": 1, "replaced": ["test"]},
+    ]
+    listed = (await world.admin.get(f"/apis/{API_VERSION}/auditrecords?kind=MasterKey")).json()["items"]
+    assert [each["subject"] for each in listed] == [{"kind": "MasterKey", "name": "new", "uid": None}] * 4
+
+
+async def test_a_batch_that_is_not_committed_leaves_no_record(
+    world: World, both: MasterKey, beside: WritePath, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def fail(*_: object) -> None:
+        raise asyncpg.PostgresError
+
+    monkeypatch.setattr(rekeying, "write_sealed", fail)
+    with pytest.raises(asyncpg.PostgresError):
+        await rekey(beside, both, quiet)
+    assert await query(world.database_url, "SELECT 1 FROM audit_records WHERE verb = 'rekey'") == []
+
+
+async def test_run_again_it_changes_nothing(world: World, both: MasterKey, beside: WritePath) -> None:
     await undelivered(world)
     await rekey(beside, both, quiet)
     before = await sealed_blobs(world.database_url)
@@ -146,7 +189,7 @@ async def test_run_again_it_changes_nothing(world: World, both: MasterKey, besid
 
 
 async def test_it_goes_on_where_a_run_that_died_was(
-    world: World, both: MasterKey, beside: Database, monkeypatch: pytest.MonkeyPatch
+    world: World, both: MasterKey, beside: WritePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rekeying, "_BATCH", 1)
     await undelivered(world, 5)
@@ -164,7 +207,7 @@ async def test_it_goes_on_where_a_run_that_died_was(
     assert seen == [(each, blobs - 3) for each in range(1, blobs - 2)]
 
 
-async def test_it_goes_back_to_the_old_key_as_well(world: World, both: MasterKey, beside: Database) -> None:
+async def test_it_goes_back_to_the_old_key_as_well(world: World, both: MasterKey, beside: WritePath) -> None:
     await rekey(beside, both, quiet)
     back = load_master_key(world.bootstrapped.master_key + NEW, None)
     await rekey(beside, back, quiet)
@@ -177,7 +220,7 @@ async def test_it_goes_back_to_the_old_key_as_well(world: World, both: MasterKey
 
 
 async def test_a_row_somebody_is_changing_is_not_waited_for_and_their_change_wins(
-    world: World, both: MasterKey, beside: Database
+    world: World, both: MasterKey, beside: WritePath
 ) -> None:
     await undelivered(world, 2)
     other = await asyncpg.connect(world.database_url)
@@ -204,7 +247,7 @@ async def test_a_row_somebody_is_changing_is_not_waited_for_and_their_change_win
 
 
 async def test_what_stays_locked_is_said_to_be_left(
-    world: World, both: MasterKey, beside: Database, monkeypatch: pytest.MonkeyPatch
+    world: World, both: MasterKey, beside: WritePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rekeying, "_PAUSE_S", 0)
     other = await asyncpg.connect(world.database_url)
@@ -217,7 +260,7 @@ async def test_what_stays_locked_is_said_to_be_left(
 
 
 async def test_what_drivers_do_meanwhile_is_neither_lost_nor_undone(
-    world: World, both: MasterKey, beside: Database, monkeypatch: pytest.MonkeyPatch
+    world: World, both: MasterKey, beside: WritePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rekeying, "_BATCH", 1)
     waiting = await undelivered(world, 12)
@@ -241,7 +284,7 @@ async def test_what_drivers_do_meanwhile_is_neither_lost_nor_undone(
 
 
 async def test_two_at_once_share_the_work(
-    world: World, both: MasterKey, beside: Database, monkeypatch: pytest.MonkeyPatch
+    world: World, both: MasterKey, beside: WritePath, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(rekeying, "_BATCH", 2)
     await undelivered(world, 20)
@@ -256,7 +299,7 @@ async def test_two_at_once_share_the_work(
 
 
 async def test_a_key_that_is_missing_is_named_before_anything_is_changed(
-    world: World, both: MasterKey, beside: Database
+    world: World, both: MasterKey, beside: WritePath
 ) -> None:
     before = await sealed_blobs(world.database_url)
     with pytest.raises(MasterKeyError, match=r"sealed under 'test', and given was only 'new'"):
@@ -269,13 +312,13 @@ async def test_a_key_that_is_missing_is_named_before_anything_is_changed(
     await query(world.database_url, "INSERT INTO peppers VALUES ('p9', now(), $1)", blob)
     with pytest.raises(MasterKeyError, match=r"sealed under 'gone', and given was only 'new', 'test'"):
         await rekey(beside, both, quiet)
-    async with beside.transaction() as connection:
+    async with beside.database.transaction() as connection:
         with pytest.raises(MasterKeyError, match="'gone'"):
             await require_master_key(connection, both)
 
 
 async def test_another_key_under_the_right_id_is_refused_before_anything_is_changed(
-    world: World, beside: Database
+    world: World, beside: WritePath
 ) -> None:
     before = await sealed_blobs(world.database_url)
     wrong = load_master_key(NEW + generate_master_key_line("test"), None)
@@ -284,14 +327,14 @@ async def test_another_key_under_the_right_id_is_refused_before_anything_is_chan
     assert await sealed_blobs(world.database_url) == before
 
 
-async def test_before_bootstrap_there_is_nothing_to_do(world: World, both: MasterKey, beside: Database) -> None:
+async def test_before_bootstrap_there_is_nothing_to_do(world: World, both: MasterKey, beside: WritePath) -> None:
     await query(world.database_url, "UPDATE installation SET master_key_check = NULL")
     with pytest.raises(NotBootstrapped):
         await rekey(beside, both, quiet)
 
 
 async def test_a_blob_that_does_not_open_is_named_and_keeps_nothing_else_back(
-    world: World, both: MasterKey, beside: Database
+    world: World, both: MasterKey, beside: WritePath
 ) -> None:
     await undelivered(world, 2)
     ((uid,),) = await query(
@@ -308,21 +351,21 @@ async def test_a_blob_that_does_not_open_is_named_and_keeps_nothing_else_back(
 # --- what the database sees of a blob ---------------------------------------------------------------------------------
 
 
-async def test_sql_reads_the_id_that_sealing_wrote(world: World, beside: Database) -> None:
+async def test_sql_reads_the_id_that_sealing_wrote(world: World, beside: WritePath) -> None:
     for number, kek_id in enumerate(("k", "k" * 64, "a\\b 'c' \"d\"", "2026-11")):
         blob = load_master_key(f"{kek_id}:{NEW[4:]}", None).seal(b"", purpose="", owner="")
         await query(world.database_url, "INSERT INTO peppers VALUES ($1, now(), $2)", f"p2{number}", blob)
-        async with beside.transaction() as connection:
+        async with beside.database.transaction() as connection:
             assert (await count_sealed(connection))[kek_id] == {PEPPERS: 1}
 
 
 async def test_what_is_no_envelope_is_not_counted_and_is_reported_by_rekey(
-    world: World, both: MasterKey, beside: Database
+    world: World, both: MasterKey, beside: WritePath
 ) -> None:
     strange = (b"", b"\x01", b"\x02\x01k", b"\xff" * 60)
     for number, blob in enumerate(strange):
         await query(world.database_url, "INSERT INTO peppers VALUES ($1, now(), $2)", f"p2{number}", blob)
-    async with beside.transaction() as connection:
+    async with beside.database.transaction() as connection:
         counted = await require_master_key(connection, both)
     assert {kek_id: counts[PEPPERS] for kek_id, counts in counted.items()} == {"test": 1}
     said = (await rekey(beside, both, quiet)).unreadable

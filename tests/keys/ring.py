@@ -24,7 +24,7 @@ RETENTION = timedelta(hours=24, minutes=15)
 
 async def work(world: World) -> None:
     """What the worker does once a second, and that every process hears of it."""
-    await rotate_signing_keys(world.issuer.key_steps)()
+    await rotate_signing_keys(world.issuer.key_steps, world.events.append)()
     await world.issuer.reloader.hasten()
 
 

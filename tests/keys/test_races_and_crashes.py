@@ -10,8 +10,9 @@ import pytest
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from issuer.administration import keysteps
-from issuer.events import KeyActivated, KeyPublished
+from issuer.events import KeyActivated, KeyPublished, WorkFailed
 from issuer.signing.signer import GeneratedKey, generate_key
+from issuer.workers.housekeeping import WorkUndone
 from tests.databases import Databases
 from tests.keys.ring import LEAD, RETENTION, Ring, published, signed_by, work
 from tests.world import Clock, World, started_world
@@ -143,7 +144,7 @@ class Jammed(Exception):
     """What an error of ours looks like."""
 
 
-async def test_a_key_set_that_cannot_be_brought_forward_does_not_hold_up_the_others(
+async def test_a_key_set_that_cannot_be_brought_forward_is_named_and_does_not_hold_up_the_others(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     default, id_tokens = Ring(world), Ring(world, "rs256")
@@ -156,8 +157,11 @@ async def test_a_key_set_that_cannot_be_brought_forward_does_not_hold_up_the_oth
 
     with monkeypatch.context() as patched:
         patched.setattr(keysteps, "generate_key", fail)
-        with pytest.raises(Jammed):
+        with pytest.raises(WorkUndone, match=r"^default$"):
             await work(world)
+    (failed,) = world.seen(WorkFailed)
+    assert (failed.worker, failed.subject, failed.error) == ("signing keys", "default", "Jammed")
+    assert failed.where.startswith("administration/keysteps.py:")
     assert await id_tokens.states() == ["retiring", "active", "pending"]
     assert await default.states() == ["retiring", "active"]
     await work(world)

@@ -26,6 +26,15 @@ async def query(database_url: str, statement: str, *values: Any) -> list[Any]:
         await connection.close()
 
 
+async def execute(database_url: str, statements: str) -> None:
+    """Several statements, in one transaction."""
+    connection = await asyncpg.connect(database_url)
+    try:
+        await connection.execute(statements)
+    finally:
+        await connection.close()
+
+
 async def count_rows(database_url: str) -> Counts:
     """The revision and the rows of every table a write can touch."""
     (row,) = await query(

@@ -81,7 +81,7 @@ async def test_a_wrong_master_key_is_named_as_such(database_url: str) -> None:
         await poll(issuer)
         code, text = await health(issuer)
         assert code == 503
-        assert text == "not ready: the master key is not the one this database was bootstrapped with\n"
+        assert text == "not ready: what this database holds is sealed under another master key\n"
         assert wrong.strip().partition(":")[2] not in text
     finally:
         await issuer.close()

@@ -9,7 +9,7 @@ import pytest
 from issuer.events import Event, WorkFailed
 from issuer.store.database import DatabaseUnavailable
 from issuer.workers import housekeeping
-from issuer.workers.housekeeping import LATE_S, Housekeeping
+from issuer.workers.housekeeping import LATE_S, Housekeeping, WorkUndone
 
 
 async def run_until(chores: Housekeeping, step: Callable[[], Awaitable[None]], happened: Callable[[], bool]) -> None:
@@ -41,6 +41,20 @@ async def test_neither_an_outage_nor_an_error_of_ours_ends_the_worker(monkeypatc
     assert isinstance(failed, WorkFailed)
     assert (failed.worker, failed.error) == ("digging", "ValueError")
     assert "a secret" not in str(failed)
+
+
+async def test_work_that_has_said_itself_why_it_is_undone_is_not_said_again_and_is_late_all_the_same() -> None:
+    events: list[Event] = []
+    now, taken = [0.0], [0]
+
+    async def step() -> None:
+        taken[0] += 1
+        raise WorkUndone
+
+    chores = Housekeeping(events.append, lambda: now[0])
+    await run_until(chores, step, lambda: taken[0] > 0)
+    now[0] = LATE_S + 1
+    assert (events, chores.late) == ([], "without success for a minute or longer: digging")
 
 
 async def test_work_that_does_not_succeed_for_a_minute_is_late_until_it_does() -> None:
