@@ -28,7 +28,7 @@ SETTLE_S = 1.0
 def run(stage: Stage, effort: Effort) -> list[Row]:
     """A row of p99 and one of memory for each attack. Raises BenchmarkFailed, also when a known client is refused.
 
-    The server has a core; the known clients, who come first there, and the strangers share the other.
+    The worker has a core; everybody else shares the other, where known clients come before strangers.
     """
     cores = sorted(os.sched_getaffinity(0))
     if len(cores) < 2:
@@ -81,8 +81,7 @@ def _server(stage: Stage, core: int) -> Iterator[Started]:
         }
         with serving(Path(folder), environment) as server:
             server.wait_for(lambda: server.readiness().status_code == 200)
-            for pid in (server.process.pid, *_children(server)):
-                os.sched_setaffinity(pid, {core})
+            os.sched_setaffinity(_worker(server), {core})
             yield server
 
 
@@ -146,12 +145,13 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
 
 
-def _children(server: Started) -> list[int]:
+def _worker(server: Started) -> int:
+    """The process that issues tokens, which is the last child."""
     pid = server.process.pid
-    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[-1])
 
 
 def _memory_mib(server: Started) -> float:
-    """Resident memory of the worker, which is the last child."""
-    status = Path(f"/proc/{_children(server)[-1]}/status").read_text(encoding="ascii")
+    """Resident memory of the worker."""
+    status = Path(f"/proc/{_worker(server)}/status").read_text(encoding="ascii")
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
