@@ -3,6 +3,7 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from authlib.oauth2.rfc6749 import errors
 
@@ -54,6 +55,7 @@ def token_answer(access_token: str, expires_in_s: int, scope: str, id_token: str
     return Answer(200, body.encode(), _NO_STORE)
 
 
+@lru_cache(maxsize=256)
 def refusal_answer(failure: Failure, retry_after_s: int | None = None) -> Answer:
     """RFC 6749 section 5.2: code and fixed sentence, nothing of the cause. `retry_after_s`: what a 429 says."""
     status = _STATUS_BY_FAILURE.get(failure, _STATUS_BY_CODE[failure.code])
