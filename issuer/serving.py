@@ -20,9 +20,9 @@ from issuer.workers.readiness import report
 
 _FLUSH_S = 2
 """How long a stop waits for first uses to be written; what is left is noticed again at the secret's next use."""
-_COLLECT_AFTER = (50_000, 1_000, 10)
-"""How many new objects are walked together (2,000 waiting requests are more than the usual 700, all the time); how often that
-is done until those that stayed are walked again; and how often this is until all are."""
+_COLLECT_AFTER = (200_000, 1_000, 10)
+"""How many more new objects than gone ones are walked together: requests that wait, 2,000 of them on as many connections, are
+half as many. How often that is done until those that stayed are walked again; and how often this is until all are."""
 STOP_S = 15
 """How long a process may take to stop once it was drained: requests in flight, first uses, connections."""
 
