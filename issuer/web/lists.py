@@ -203,7 +203,7 @@ def _query(request: Request, target: Target) -> _Query:
     namespace = target.namespace if target.kind.namespaced and target.namespace else None
     fields, labels = query.get("fieldSelector", ""), query.get("labelSelector", "")
     match = query.get("resourceVersionMatch")
-    revision = whole_number(query.get("resourceVersion"), "resourceVersion", digits=18)
+    revision = whole_number(query.get("resourceVersion") or None, "resourceVersion", digits=18)
     if "sendInitialEvents" in query:
         cause = Cause(
             "sendInitialEvents", "FieldValueForbidden", "is not built: list, then watch from its resourceVersion"

@@ -43,7 +43,7 @@ def switch(text: str | None, name: str) -> bool:
 
 def whole_number(text: str | None, name: str, digits: int = 9) -> int | None:
     """The number, None when there is none."""
-    if not text:
+    if text is None:
         return None
     if not text.isascii() or not text.isdecimal() or len(text) > digits:
         raise Fault(Reason.BAD_REQUEST, f"{name} must be a whole number")

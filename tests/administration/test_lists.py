@@ -138,9 +138,9 @@ async def test_a_list_says_what_it_lists_and_computes_nothing(filled: World) -> 
 
 
 async def test_a_limit_of_nothing_is_the_default_and_an_unreadable_one_is_refused(filled: World) -> None:
-    for limit in ("", "0", "500", "999999999"):
+    for limit in ("0", "500", "999999999"):
         assert (await page(filled, ACCOUNT, limit=limit))[0] == ["a", "b", "c"]
-    for limit in ("-1", "x", "1.0", "1" * 10, "\u0663"):
+    for limit in ("", "-1", "x", "1.0", "1" * 10, "\u0663"):
         assert status_of(await filled.admin.get(ACCOUNT, params={"limit": limit})) == (400, "BadRequest")
 
 

@@ -15,7 +15,9 @@ from tests.world import NAMESPACES, SCOPES, World
         "allowWatchBookmarks=2",
         "timeoutSeconds=soon",
         "timeoutSeconds=-1",
+        "timeoutSeconds=",
         "limit=many",
+        "limit=",
         "resourceVersion=x",
         "resourceVersionMatch=Newer&resourceVersion=1",
         "resourceVersionMatch=&resourceVersion=1",
@@ -25,6 +27,10 @@ async def test_a_list_does_not_guess_what_its_query_means(world: World, query: s
     answer = await world.admin.get(f"{NAMESPACES}?{query}")
     assert status_of(answer) == (400, "BadRequest")
     assert query.partition("=")[0] in answer.json()["message"]
+
+
+async def test_an_empty_resource_version_is_none_as_kubernetes_has_it(world: World) -> None:
+    assert (await world.admin.get(f"{NAMESPACES}?resourceVersion=")).json()["kind"] == "NamespaceList"
 
 
 async def test_a_switch_is_read_as_json_and_as_pythons_clients_write_it(world: World) -> None:
