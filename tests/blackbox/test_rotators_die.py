@@ -78,7 +78,6 @@ STEPS_OF_DEFAULT = """
 """
 IN_MAKE_TEST = {
     ("Prepare", REVISION),
-    ("Activate", KEY),
     ("Activate", COMMIT),
     ("Retire", REVISION),
     ("Prune", KEYSET),
@@ -242,7 +241,7 @@ VERSIONS = """
 """
 
 
-@pytest.mark.parametrize("stop", [SECRET, pytest.param(REVISION, marks=pytest.mark.long), COMMIT])
+@pytest.mark.parametrize("stop", [*(pytest.param(each, marks=pytest.mark.long) for each in (SECRET, REVISION)), COMMIT])
 async def test_a_rotator_killed_in_a_batch_of_secrets_leaves_it_to_the_other_who_rotates_each_once_and_loses_none(
     databases: Databases, database_url: str, tmp_path: Path, stop: str
 ) -> None:
