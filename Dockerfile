@@ -11,8 +11,9 @@ WORKDIR /src
 # The dependencies come first and alone: a change of our code leaves this layer as it is.
 # Wheels only: a dependency without one fails here, instead of wanting a compiler. The environment needs no pip of its own.
 COPY pyproject.toml ./
+# The extra `otel` is in; nothing of it is imported until the environment (OTEL_…) asks for traces.
 RUN python -m venv --without-pip /opt/issuer \
- && python -c "import tomllib; print(*tomllib.load(open('pyproject.toml', 'rb'))['project']['dependencies'], sep='\n')" \
+ && python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb'))['project']; print(*p['dependencies'], *p['optional-dependencies']['otel'], sep='\n')" \
     > requirements.txt \
  && pip --python /opt/issuer install --only-binary=:all: --requirement requirements.txt
 

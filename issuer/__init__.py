@@ -9,7 +9,7 @@ The code map: the modules in the order a token request meets them, each with wha
       .request         parameters                                                 invalid_request
       .grants          the table of grants, and what is asked for                 unsupported_grant_type, invalid_scope, …
       .authentication  the table of client authentication methods                 invalid_client
-      .source          who is counted: the peer, or whom a trusted proxy speaks for
+      .source          who is counted: the peer, or whom a trusted proxy speaks for; .tracing which trace it is
       .response        what is sent back: the one map from refusals to HTTP
       .metadata        what the tables say of themselves: discovery
     directory        the account: from memory, or by one query for many           503
@@ -22,6 +22,10 @@ The code map: the modules in the order a token request meets them, each with wha
     signing          from a decision to a signed token
       .ticket          the only way to an unsigned token
       .signer          the signature; .keyring whose; .sealing at rest; .verifier back again
+    workers.recorder the record is committed before the token leaves, shared with others in flight              503
+      .lanes           two of them take turns; .shipping batches into the database, .spool on disk while it is away
+    record           what is recorded: .decision its bytes, .ids in order, .chain so that nobody changes it
+      .checkpoint      how far it had come, signed; .verifying that nobody touched it since
     snapshot         what all of this knows of the world: one immutable value, swapped whole
 
 How the world comes to be, from the other side:
@@ -35,13 +39,18 @@ How the world comes to be, from the other side:
     store            PostgreSQL: the one statement by which objects change, secrets, keys, migrations
     workers          what runs beside requests: reload keeps snapshot and directory true (compiler makes one),
                      turnstile lets those go on who waited for a look, changefeed feeds watchers,
+                     attestation seals and signs the record, retention lets its days come and go,
+                     folding makes usage of the record, refusals counts those of strangers,
                      clockskew, housekeeping, readiness of all processes, supervisor
 
 And what all of them stand on:
 
     failures         the closed list of refusals: public sentence and internal cause
-    events           the closed list of everything worth noticing; observe makes it log lines, and nothing else logs
+    events           the closed list of everything worth noticing
+    observe          what becomes of it: log lines, and nothing else logs; metrics, and nothing else counts; spans, where the
+                     extra `otel` is asked for, one around each request (web.tracing)
     settings         environment and file, once, frozen; manifests reads YAML and JSON; sources are time and chance
+    durable          files that are whole or not there
     wiring           puts it together; the only module that may import everything; serving runs it, in one process or many
     embedded         the PostgreSQL of development and tests
 
@@ -50,6 +59,7 @@ Where a new thing goes, each one small module and one row:
     a grant                          protocol/grants.py           GRANTS
     a client authentication method   protocol/authentication/     METHODS
     a resource kind                  model/<kind>.py              KINDS in model/kinds.py
+    an event                         events.py                    LEVELS in observe/log.py, READINGS in observe/metrics.py
 
 Caches, all of them:
 
@@ -57,6 +67,7 @@ Caches, all of them:
     keys, peppers, policies     Snapshot                 until a newer revision is seen  at most one poll (250 ms) old
     accounts by client_id       Directory, LRU           until a write of it is seen     at most one poll old
     an account under policies   snapshot.Account         until any policy changes        never: compiled again at use
+    what it asked for last      the same                 the same                        never: nothing in it depends on time
     ids that nobody has         Directory, bounded       a second                        no token for that second
     token and failure rates     ratelimit, LRU           a minute                        who is evicted starts anew
     the JWKS document           web.discovery            one snapshot                    with its snapshot

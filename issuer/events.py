@@ -1,39 +1,64 @@
 """The closed list of everything worth noticing.
 
 An event is a value. Whoever notices something builds one and hands it to the `Emit` it was given; what becomes of it (a
-log line, later a metric and an audit record) is decided in `observe` alone. No field may hold a secret, a token, an
+log line, a metric, later an audit record) is decided in `observe` alone. No field may hold a secret, a token, an
 assertion or a private key, not even a part of one: the types here are what makes that reviewable.
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 from traceback import extract_tb
-from typing import TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
+from uuid import UUID
+
+
+class Caller(NamedTuple):
+    """An authenticated account at one request: which, as of which revision, proven how, from where.
+
+    `credential` as tokens name it (`secret/3`). `trace_id`: of the request's trace context (W3C), None without one.
+    """
+
+    uid: UUID
+    namespace: str
+    name: str
+    revision: int
+    method: str
+    credential: str
+    source: str
+    trace_id: str | None
 
 
 @dataclass(frozen=True, slots=True)
 class TokenIssued:
-    """A token left for its client."""
+    """A token leaves for its client. `policies`: JSON, pairs of a policy with a say and its revision."""
 
-    client_id: str
-    namespace: str
-    name: str
-    credential: str
+    caller: Caller
+    requested_scope: str | None
+    requested_audience: str | None
     scope: str
     audience: str
     ttl_s: int
     jti: str
     kid: str
+    policies: str
 
 
 @dataclass(frozen=True, slots=True)
 class TokenRefused:
-    """A token request was refused; `failure` and `cause` say why, in our words, which the client never sees."""
+    """A token request was refused; `failure` and `cause` say why, in our words, which the client never sees.
+
+    What was asked for is told of a caller only, and as far as the account holds it: anything else may be a secret in the
+    wrong place.
+    """
 
     failure: str
     cause: str
     client_id: str | None
     source: str
+    caller: Caller | None = None
+    requested_scope: str | None = None
+    requested_audience: str | None = None
+    policies: str = "[]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +233,104 @@ class CertificateRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class DecisionsRecorded:
+    """So many decisions became durable together, `took_s` after they were taken up; those in the spool are committed later."""
+
+    decisions: int
+    took_s: float
+    kept: Literal["database", "spool"]
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsNotDurable:
+    """Decisions could not be committed in time. `spooling`: they go to this machine's disk; else tokens are refused."""
+
+    error: str
+    spooling: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RecordsDurable:
+    """Decisions are committed again, after `after_s` seconds; `replayed` of them were brought from the spool."""
+
+    after_s: float
+    replayed: int
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolFailed:
+    """The spool took no more: the tokens whose decisions it should have kept were refused."""
+
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolAdopted:
+    """The spool of a process that is gone was brought into the database. `torn`: it ended in the middle of a decision."""
+
+    writer: str
+    records: int
+    torn: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DecisionsNotRecorded:
+    """So many refusals of accounts were not recorded: more came than could be kept until the database was back."""
+
+    refusals: int
+
+
+@dataclass(frozen=True, slots=True)
+class TokenAnswered:
+    """A token request was answered, whatever the answer: so long after the last of it had come."""
+
+    status: int
+    duration_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointSigned:
+    """How far the record has come was signed. Kept elsewhere, `digest` shows whether a checkpoint was taken away."""
+
+    number: int
+    digest: str
+    chains: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayExported:
+    """A day of decisions whose time is over stands in a file."""
+
+    day: str
+    file: str
+    records: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DayDropped:
+    """A day of decisions left the database; the file has it."""
+
+    day: str
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class DayKept:
+    """A day of decisions whose time is over stays in the database, and why."""
+
+    day: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class AdminRecordsDropped:
+    """Records of what administrators did left the database: their time is over."""
+
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
 class RequestFailed:
     """A request hit an error of ours.
 
@@ -219,11 +342,33 @@ class RequestFailed:
     where: str
 
 
+Work: TypeAlias = Literal[
+    "namespaces",
+    "expiry",
+    "secret rotation",
+    "secret holds",
+    "overdue deliveries",
+    "rotation schedules",
+    "signing keys",
+    "change log",
+    "first uses",
+    "record",
+    "seals",
+    "checkpoints",
+    "days of the record",
+    "administrative records",
+    "usage",
+    "old usage",
+    "refusals",
+]
+"""What is done beside the requests. A closed list, since metrics have a series for each."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkFailed:
     """One piece of background work hit an error of ours and was put aside; the worker goes on with the next."""
 
-    worker: str
+    worker: Work
     subject: str
     error: str
     where: str
@@ -374,6 +519,18 @@ Event: TypeAlias = (
     | ProcessEnded
     | CertificateLoaded
     | CertificateRefused
+    | DecisionsRecorded
+    | RecordsNotDurable
+    | RecordsDurable
+    | SpoolFailed
+    | SpoolAdopted
+    | DecisionsNotRecorded
+    | TokenAnswered
+    | CheckpointSigned
+    | DayExported
+    | DayDropped
+    | DayKept
+    | AdminRecordsDropped
     | RequestFailed
     | WorkFailed
     | SchemaMigrated

@@ -89,6 +89,7 @@ class Failure(Enum):
     # Our trouble.
     NOT_READY = "temporarily_unavailable", "The server cannot answer now; try again."
     DATABASE_UNAVAILABLE = "temporarily_unavailable", "The server cannot answer now; try again."
+    RECORD_NOT_DURABLE = "temporarily_unavailable", "The server cannot answer now; try again."
 
 
 class Refusal(Exception):

@@ -1,40 +1,44 @@
 """THE PAGE: a token request from top to bottom.
 
-    wire ─▶ parse ─▶ read_credential ─▶ account ─▶ verify ─▶ standing ─▶ decide ─▶ prepare ─▶ sign ─▶ answer
-            pure     pure               memory     pure      pure        pure      pure       µs      pure
+    wire ─▶ parse ─▶ read_credential ─▶ account ─▶ verify ─▶ standing ─▶ decide ─▶ prepare ─▶ sign ─▶ record ─▶ answer
+            pure     pure               memory     pure      pure        pure      pure       µs      commit    pure
                                           │          │
                                           └──────────┴─▶ settle: what memory alone cannot answer; reads, waits, throttles
 
 The snapshot is read once, at the top, and once more when something had to be waited for; from then on only values travel.
+A token is answered with when its record is durable, and not before; the requests beside it share that.
 Whatever goes wrong on the way is one `Refusal`, caught once, at the bottom: the client reads its public side, the event
-carries the cause. Authentication comes before any question about the account, so that a stranger learns nothing from the
-order of answers.
+carries the cause; an account's is recorded, too, and nobody waits for that. Authentication comes before any question about
+the account, so that a stranger learns nothing from the order of answers.
 """
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from issuer.directory import Directory
-from issuer.events import Emit, RetiredSecretPresented, TokenIssued, TokenRefused
+from issuer.events import Caller, Emit, RetiredSecretPresented, TokenIssued, TokenRefused
 from issuer.failures import Failure, Refusal
 from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
 from issuer.model.resource import parse_client_id
 from issuer.policy.catalogue import OPENID
 from issuer.policy.decide import Allowed, Denied, decide, is_refused_method
+from issuer.policy.governed import Governed
 from issuer.protocol.authentication import METHODS, read_credential
 from issuer.protocol.authentication.method import Evidence, Presented, Proof
-from issuer.protocol.grants import find_grant
+from issuer.protocol.grants import TokenAsk, find_grant
 from issuer.protocol.request import WireRequest, parse_token_request
 from issuer.protocol.response import Answer, refusal_answer, token_answer
 from issuer.protocol.source import network_of
 from issuer.ratelimit import FailureRates, NoPlace, Places, Rates
 from issuer.signing.ticket import TokenIdentity, prepare_access_token, prepare_id_token
-from issuer.snapshot import Account, Known, Snapshot
+from issuer.snapshot import Account, Answered, Known, Snapshot
 from issuer.sources import Sources
 from issuer.store.database import DatabaseUnavailable
 
 MAX_PATIENT = 2_048
 MAX_PATIENT_OF_A_SOURCE = 256
+MAX_ASKED_BYTES = 1_024
+"""A longer request is decided anew each time: what an account asked for last is kept for every account in memory."""
 
 
 def _patience() -> Places:
@@ -46,6 +50,8 @@ class Issuance:
     """What the page stands on. `snapshot` gives the current one, None before the first good one.
 
     `hasten` looks for a newer one at once, `next_look` waits for the next poll and raises DatabaseUnavailable when that fails.
+    `record` ends when the token's record is durable, and raises Refusal (503) when it cannot be; `note` records a refusal
+    without waiting, of an account as it is, of strangers as a number.
     `failures` throttles failed authentication; `patience` is the room for those who wait for a poll.
     """
 
@@ -54,6 +60,8 @@ class Issuance:
     directory: Directory
     sources: Sources
     emit: Emit
+    record: Callable[[TokenIssued], Awaitable[None]]
+    note: Callable[[TokenRefused], None]
     rates: Rates
     note_first_use: Callable[[str, int], None]
     hasten: Callable[[], Awaitable[None]]
@@ -62,14 +70,24 @@ class Issuance:
     patience: Places = field(default_factory=_patience)
 
 
+@dataclass(slots=True)
+class _Reached:
+    """How far a request has come: what can be told of it when it is refused."""
+
+    presented: Presented | None = None
+    caller: Caller | None = None
+    governed: Governed | None = None
+    ask: TokenAsk | None = None
+
+
 async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
     """The answer to a token request, whatever it is. Never raises for anything a client can send."""
-    presented: Presented | None = None
+    reached = _Reached()
     try:
         snapshot, now = _present(issuance)
         request = parse_token_request(wire)
         grant_type = find_grant(request)
-        presented = read_credential(request)
+        reached.presented = presented = read_credential(request)
         account = issuance.directory.recall(presented.client_id)
         proof = _verify(presented, account, snapshot, now) if account is not None else None
         if account is None or proof is None or proof.retired:
@@ -78,19 +96,31 @@ async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
         if account.resource.namespace not in snapshot.governance.policies.namespace_labels:
             snapshot = await _knowing_its_namespace(issuance, account)
         known = account.under(snapshot.governance)
+        reached.caller = caller = _caller(account, presented, proof, wire)
+        reached.governed = governed = known.governed
         _check_standing(known, snapshot, now)
-        ask = grant_type.parse_ask(request)
-        decision = decide(known.governed, ask, presented.method, snapshot.governance.catalogue, now)
+        question = (grant_type.name, request.parameters.get("scope"), request.targets, presented.method)
+        answered = account.answered
+        if answered is not None and answered.question == question:
+            reached.ask, decision = answered.ask, answered.decision
+        else:
+            reached.ask = grant_type.parse_ask(request)
+            decision = decide(governed, reached.ask, presented.method, snapshot.governance.catalogue, now)
+            if governed.grant.expires_at is None and len(wire.body) <= MAX_ASKED_BYTES:
+                account.answered = Answered(question, reached.ask, decision)
         if proof.pending and not is_refused_method(decision):
             issuance.note_first_use(presented.client_id, proof.version)
         if isinstance(decision, Denied):
             raise Refusal(decision.failure, _why(decision))
         _check_rate(issuance, known)
-        return _issue(issuance, snapshot, decision, proof, int(now))
+        issued, answer = _issue(issuance, snapshot, decision, caller, reached.ask, int(now))
+        await issuance.record(issued)
     except Refusal as refusal:
-        return _refuse(issuance, refusal, presented, wire.source)
+        return _refuse(issuance, refusal, reached, wire.source)
     except DatabaseUnavailable as error:
-        return _refuse(issuance, Refusal(Failure.DATABASE_UNAVAILABLE, str(error)), presented, wire.source)
+        return _refuse(issuance, Refusal(Failure.DATABASE_UNAVAILABLE, str(error)), reached, wire.source)
+    issuance.emit(issued)
+    return answer
 
 
 def _present(issuance: Issuance) -> tuple[Snapshot, float]:
@@ -204,12 +234,29 @@ def _why(denied: Denied) -> str:
     return f"{denied.why} ({by})" if by else denied.why
 
 
-def _issue(issuance: Issuance, snapshot: Snapshot, allowed: Allowed, proof: Proof, issued_at: int) -> Answer:
+def _caller(account: Account, presented: Presented, proof: Proof, wire: WireRequest) -> Caller:
+    resource = account.resource
+    return Caller(
+        uid=resource.uid,
+        namespace=resource.namespace,
+        name=resource.name,
+        revision=resource.revision,
+        method=presented.method,
+        credential=proof.credential,
+        source=wire.source,
+        trace_id=wire.trace_id,
+    )
+
+
+def _issue(
+    issuance: Issuance, snapshot: Snapshot, allowed: Allowed, caller: Caller, ask: TokenAsk, issued_at: int
+) -> tuple[TokenIssued, Answer]:
+    """The token in its answer, which must not leave before what it says is on record. Raises Refusal (503)."""
     keyset = snapshot.keyset_by_audience.get(allowed.audience, DEFAULT_KEYSET)
     signer = snapshot.signers.get(keyset)
     if signer is None:
         raise Refusal(Failure.NOT_READY, f"KeySet {keyset} has no active key")
-    identity = TokenIdentity(issuance.issuer, issuance.sources.token_id(), issued_at, proof.credential)
+    identity = TokenIdentity(issuance.issuer, issuance.sources.token_id(), issued_at, caller.credential)
     access_token = signer.sign(prepare_access_token(allowed, identity))
     id_token = None
     if OPENID in allowed.scopes:
@@ -218,21 +265,18 @@ def _issue(issuance: Issuance, snapshot: Snapshot, allowed: Allowed, proof: Proo
             raise Refusal(Failure.NOT_READY, f"KeySet {ID_TOKEN_KEYSET} has no active key")
         id_token = id_signer.sign(prepare_id_token(allowed, identity))
     scope = " ".join(allowed.scopes)
-    grant = allowed.governed.grant
-    issuance.emit(
-        TokenIssued(
-            client_id=grant.client_id,
-            namespace=grant.namespace,
-            name=grant.name,
-            credential=proof.credential,
-            scope=scope,
-            audience=allowed.audience,
-            ttl_s=allowed.ttl_s,
-            jti=identity.jti,
-            kid=signer.kid,
-        )
+    issued = TokenIssued(
+        caller=caller,
+        requested_scope=" ".join(ask.scopes) if ask.scopes is not None else None,
+        requested_audience=ask.resource,
+        scope=scope,
+        audience=allowed.audience,
+        ttl_s=allowed.ttl_s,
+        jti=identity.jti,
+        kid=signer.kid,
+        policies=allowed.governed.recorded,
     )
-    return token_answer(access_token, allowed.ttl_s, scope, id_token)
+    return issued, token_answer(access_token, allowed.ttl_s, scope, id_token)
 
 
 _BEFORE_IT_IS_KNOWN = frozenset(
@@ -240,11 +284,31 @@ _BEFORE_IT_IS_KNOWN = frozenset(
 )
 
 
-def _refuse(issuance: Issuance, refusal: Refusal, presented: Presented | None, source: str) -> Answer:
-    failure = refusal.failure
+def _refuse(issuance: Issuance, refusal: Refusal, reached: _Reached, source: str) -> Answer:
+    failure, presented = refusal.failure, reached.presented
     client_id = presented.client_id if presented is not None else None
     if client_id is not None and failure in _BEFORE_IT_IS_KNOWN and issuance.directory.recall(client_id) is None:
         # A stranger's client_id may be anything, a secret pasted into the wrong field included: only ours are repeated.
         client_id = None
-    issuance.emit(TokenRefused(failure.name.lower(), refusal.detail, client_id, source))
+    refused = TokenRefused(failure.name.lower(), refusal.detail, client_id, source)
+    if reached.caller is not None and reached.governed is not None:
+        refused = _about_its_caller(refused, reached.caller, reached.governed, reached.ask)
+    issuance.note(refused)
+    issuance.emit(refused)
     return refusal_answer(failure, refusal.retry_after_s)
+
+
+_NOT_ITS_OWN = "?"
+
+
+def _about_its_caller(refused: TokenRefused, caller: Caller, governed: Governed, ask: TokenAsk | None) -> TokenRefused:
+    """The refusal of an authenticated account. What it asked for and does not hold is not repeated: it may be anything."""
+    scope = audience = None
+    if ask is not None and ask.scopes is not None:
+        held = governed.grant.scopes
+        scope = " ".join(each if each in held else _NOT_ITS_OWN for each in ask.scopes)
+    if ask is not None and ask.resource is not None:
+        audience = ask.resource if ask.resource in governed.grant.audiences else _NOT_ITS_OWN
+    return replace(
+        refused, caller=caller, requested_scope=scope, requested_audience=audience, policies=governed.recorded
+    )

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from issuer.administration.bootstrap import NotBootstrapped
 from issuer.events import ScheduleScaled
@@ -18,13 +19,16 @@ from issuer.web.tls import Certificate
 from issuer.wiring import Foundation, Issuer, Worker, wire
 from issuer.workers.readiness import report
 
+if TYPE_CHECKING:
+    from issuer.observe.spans import Spans
+
 _FLUSH_S = 2
-"""How long a stop waits for first uses to be written; what is left is noticed again at the secret's next use."""
+"""How long a stop waits for first uses to be written, and for refusals to be recorded."""
 _COLLECT_AFTER = (200_000, 1_000, 10)
 """How many more new objects than gone ones are walked together: requests that wait, 2,000 of them on as many connections, are
 half as many. How often that is done until those that stayed are walked again; and how often this is until all are."""
-STOP_S = 15
-"""How long a process may take to stop once it was drained: requests in flight, first uses, connections."""
+STOP_S = 17
+"""How long a process may take to stop once it was drained: requests in flight, first uses, connections, spans."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +60,7 @@ async def serve(
     occasions: Occasions,
     *,
     beside: tuple[Worker, ...] = (),
+    spans: "Spans | None" = None,
 ) -> None:
     """Serves the part until `stop`. Raises what makes serving senseless: MasterKeyError, SchemaError of an old schema.
 
@@ -66,13 +71,15 @@ async def serve(
     if part.admin is not None and schedule != ScheduleSettings():
         foundation.emit(ScheduleScaled(schedule.day_s, schedule.hour_s))
     stop_serving = asyncio.Event()
-    issuer = wire(foundation, stopping=stop_serving.is_set, workers=part.workers)
+    issuer = wire(foundation, stopping=stop_serving.is_set, workers=part.workers, spans=spans)
     ports, certificates = _ports(foundation, part, issuer)
     _allow_connections()
     try:
         with suppress(DatabaseUnavailable, SchemaMissing, NotBootstrapped):
             # The reloader goes on trying, and readiness says what it waits for.
             await issuer.reloader.catch_up()
+            if part.public is not None:
+                await issuer.recorder.open()
         _collect_garbage_seldom()
         ended = asyncio.Event()
         workers = (*_workers(part, issuer), *(each.run for each in certificates), *beside)
@@ -99,6 +106,13 @@ async def serve(
         finally:
             with suppress(TimeoutError):
                 await asyncio.wait_for(issuer.first_uses.flush(), _FLUSH_S)
+            with suppress(TimeoutError):
+                await asyncio.wait_for(issuer.recorder.finish(), _FLUSH_S)
+            with suppress(TimeoutError, DatabaseUnavailable):
+                await asyncio.wait_for(issuer.refusals.flush(), _FLUSH_S)
+            with suppress(TimeoutError, DatabaseUnavailable):
+                # Every process does, whichever of them is the last to end: its chain is stated to its end.
+                await asyncio.wait_for(issuer.attestation.attest(), _FLUSH_S)
             for task in (*running, either):
                 task.cancel()
             await asyncio.gather(*running, either, return_exceptions=True)

@@ -154,6 +154,33 @@ class OutageSettings(_Group):
     )
 
 
+class AuditSettings(_Group):
+    """The record of what was decided."""
+
+    on_outage: Literal["refuse", "spool"] = Field(
+        default="refuse",
+        description="what tokens do while their record cannot be committed: 503, or leave by way of `spool_dir`",
+    )
+    spool_dir: Path | None = Field(
+        default=None, description="a persistent directory of this machine's own, for `on_outage: spool`"
+    )
+    keep_decisions_days: int = Field(
+        default=30,
+        ge=1,
+        le=3_650,
+        description="days that decisions stay in the database, once there is an `export_dir`",
+    )
+    export_dir: Path | None = Field(
+        default=None, description="where each day of decisions is written before it is dropped; without it none is"
+    )
+    keep_admin_days: int = Field(
+        default=400, ge=1, le=3_650, description="days that records of what administrators did stay in the database"
+    )
+    keep_usage_days: int = Field(
+        default=400, ge=1, le=36_500, description="days for which it is known how each account and credential was used"
+    )
+
+
 class LogSettings(_Group):
     """The reading of events as log lines, on standard error."""
 
@@ -216,6 +243,7 @@ class Settings(BaseSettings):
     database: DatabaseSettings = DatabaseSettings()
     directory: DirectorySettings = DirectorySettings()
     outage: OutageSettings = OutageSettings()
+    audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
     @model_validator(mode="after")
@@ -224,6 +252,12 @@ class Settings(BaseSettings):
             files = getattr(self, f"{port}_certificate_file"), getattr(self, f"{port}_key_file")
             if files.count(None) == 1:
                 raise ValueError(f"{port}_certificate_file and {port}_key_file belong together")
+        return self
+
+    @model_validator(mode="after")
+    def _a_spool_has_its_place(self) -> Self:
+        if self.audit.on_outage == "spool" and self.audit.spool_dir is None:
+            raise ValueError("audit.on_outage spool wants audit.spool_dir, a directory that outlives this process")
         return self
 
     @classmethod

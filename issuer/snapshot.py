@@ -7,7 +7,7 @@
 `workers.reload` builds it from one repeatable read, one at a time.
 """
 
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -15,8 +15,10 @@ from issuer.credentials import SecretDigest, SecretVersion, Terms, compile_diges
 from issuer.model.resource import Resource
 from issuer.policy.catalogue import Catalogue
 from issuer.policy.ceilings import Policies
+from issuer.policy.decide import Decision
 from issuer.policy.governed import Governed, govern
 from issuer.policy.grant import Rotation
+from issuer.protocol.grants import TokenAsk
 from issuer.signing.signer import Signer
 
 StoredSecret: TypeAlias = tuple[SecretVersion, str, bytes]
@@ -64,16 +66,18 @@ class Snapshot:
 class Account:
     """One account as the token path knows it: as stored, and compiled under the governance of the moment.
 
-    A policy change does not touch it: it is compiled again at its next use, without a query.
+    A policy change does not touch it: it is compiled again at its next use, without a query. `answered` is what it asked for
+    last, and what it got, under the policies it is compiled with: most accounts ask for the same again and again.
     """
 
-    __slots__ = ("_governance", "_known", "resource", "stored_secrets")
+    __slots__ = ("_governance", "_known", "answered", "resource", "stored_secrets")
 
     def __init__(self, resource: Resource, stored_secrets: tuple[StoredSecret, ...]) -> None:
         self.resource = resource
         self.stored_secrets = stored_secrets
         self._governance: Governance | None = None
         self._known: Known | None = None
+        self.answered: Answered | None = None
 
     def under(self, governance: "Governance") -> "Known":
         """The account compiled under this governance."""
@@ -86,7 +90,17 @@ class Account:
                 secrets=compile_digests(self.stored_secrets, governance.terms(governed.rotation)),
             )
             self._governance = governance
+            self.answered = None
         return self._known
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """A question of an account, as it was sent, what it meant, and the answer, which no clock changes."""
+
+    question: tuple[Hashable, ...]
+    ask: TokenAsk
+    decision: Decision
 
 
 @dataclass(frozen=True, slots=True)

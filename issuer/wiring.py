@@ -3,14 +3,18 @@
 Constructors complete or fail; nothing is set afterwards, and nobody is handed a registry.
 """
 
+import os
 from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from socket import gethostname
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from starlette.types import ASGIApp
 
+from issuer.administration.auditkeys import AuditKeys
 from issuer.administration.authorize import Principal
 from issuer.administration.bootstrap import FirstStart
+from issuer.administration.decisions import DecisionRecords
 from issuer.administration.explanation import Explanations
 from issuer.administration.following import PolicyFollower
 from issuer.administration.guard import Guard
@@ -22,11 +26,13 @@ from issuer.administration.records import AuditRecords
 from issuer.administration.resources import Resources
 from issuer.administration.rotation import SecretRotation
 from issuer.administration.secrets import SecretKeeper
+from issuer.administration.usage import UsageReader
 from issuer.administration.writing import WritePath
 from issuer.directory import Directory
 from issuer.directory.lookups import MAX_BATCHES
-from issuer.events import Emit
+from issuer.events import Emit, Event
 from issuer.issuance import Issuance
+from issuer.observe.metrics import Counts
 from issuer.policy.catalogue import Limits
 from issuer.ratelimit import Rates
 from issuer.settings import Settings, SettingsError
@@ -36,6 +42,7 @@ from issuer.snapshot import Governance, Snapshot
 from issuer.sources import Sources, system_sources
 from issuer.store.clock import Clock, database_clock
 from issuer.store.database import Database, DatabaseUnavailable
+from issuer.store.decisions import WRITERS, DecisionWriter
 from issuer.store.listener import Listener
 from issuer.web.admin import admin_app
 from issuer.web.apidiscovery import ApiDocuments
@@ -47,14 +54,29 @@ from issuer.web.public import public_app
 from issuer.web.records import RecordsApi
 from issuer.web.resources import ResourceApi
 from issuer.web.subresources import AccountStatusApi, CredentialsApi
+from issuer.web.usage import UsageApi
+from issuer.workers.attestation import Attestation, attestation
 from issuer.workers.changefeed import ChangeFeed
 from issuer.workers.compiler import Compiler
 from issuer.workers.firstuse import FirstUses
-from issuer.workers.housekeeping import Housekeeping, empty_terminating_namespaces, trim_change_log
+from issuer.workers.folding import UsageFolder
+from issuer.workers.housekeeping import (
+    Housekeeping,
+    empty_terminating_namespaces,
+    forget_usage,
+    trim_change_log,
+)
 from issuer.workers.keyrotation import LOOK_S, WORK, rotate_signing_keys
+from issuer.workers.lanes import Lanes
 from issuer.workers.loading import AccountLoader
 from issuer.workers.readiness import Readiness, State
+from issuer.workers.recorder import Recorder
+from issuer.workers.refusals import Refusals
 from issuer.workers.reload import Pace, Reloader
+from issuer.workers.shipping import Access, ChainKey
+
+if TYPE_CHECKING:
+    from issuer.observe.spans import Spans
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +91,8 @@ class Foundation:
     issuer: str
     timing: KeyTiming
     """What holds for the keys of every KeySet."""
+    counts: Counts
+    """What `emit` has counted in this process."""
     clock: Clock = database_clock
     """What schedules follow."""
 
@@ -84,18 +108,25 @@ class Foundation:
 
 
 def lay_foundation(settings: Settings, emit: Emit, sources: Sources | None = None) -> Foundation:
-    """The foundation. Raises SettingsError, MasterKeyError."""
+    """The foundation, whose events are read by `emit` and counted. Raises SettingsError, MasterKeyError."""
     if settings.url is None:
         raise SettingsError("ISSUER_URL is not set: the issuer URL, exactly as it will stand in every token's `iss`.")
     master_key = settings.master_key.get_secret_value() if settings.master_key else None
+    counts = Counts()
+
+    def read(event: Event) -> None:
+        emit(event)
+        counts.read(event)
+
     return Foundation(
         settings=settings,
         master_key=load_master_key(master_key, settings.master_key_file),
         sources=sources or system_sources(),
-        emit=emit,
+        emit=read,
         database_url=database_url(settings),
         issuer=settings.url,
         timing=timing_of(settings),
+        counts=counts,
     )
 
 
@@ -130,9 +161,12 @@ Worker: TypeAlias = Callable[[], Coroutine[Any, Any, None]]
 class Issuer:
     """A wired issuer: two ASGI apps and what must run beside them."""
 
+    issuance: Issuance
     public: ASGIApp
     admin: ASGIApp
     readiness: Readiness
+    recorder: Lanes
+    refusals: Refusals
     reloader: Reloader
     listener: Listener
     first_uses: FirstUses
@@ -144,6 +178,7 @@ class Issuer:
     rotation: SecretRotation
     follower: PolicyFollower
     key_steps: KeySteps
+    attestation: Attestation
     beside_tokens: tuple[Worker, ...]
     beside_admin: tuple[Worker, ...]
     databases: tuple[Database, ...]
@@ -154,12 +189,20 @@ class Issuer:
             await database.close()
 
 
-def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False, workers: int = 0) -> Issuer:
+def wire(
+    foundation: Foundation,
+    *,
+    stopping: Callable[[], bool] = lambda: False,
+    workers: int = 0,
+    spans: "Spans | None" = None,
+) -> Issuer:
     """Everything, connected; nothing runs yet and no connection is open. Once `stopping` it is not ready.
 
-    `workers`: how many other processes of this server issue tokens; its readiness speaks for them, too.
+    `workers`: how many other processes of this server issue tokens; its readiness speaks for them, too. `spans`: where requests
+    of both ports become spans, None where they do not.
     """
-    settings, sources, emit = foundation.settings, foundation.sources, foundation.emit
+    settings, sources = foundation.settings, foundation.sources
+    emit = foundation.emit if spans is None else spans.reading(foundation.emit)
     for_tokens = foundation.database("tokens", min(MAX_BATCHES, settings.database.pool_size))
     for_admin, for_reload = foundation.database("admin"), foundation.database("reload", 1)
     compiler = Compiler(foundation.master_key, foundation.limits, settings.schedule, sources)
@@ -174,16 +217,27 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
     reloader = Reloader(for_reload, directory, feed, compiler, sources, emit, pace)
     listener = Listener(foundation.database_url, settings.database, wake, emit)
 
+    recorder = Lanes([_recorder(foundation, for_tokens) for _ in range(WRITERS)])
+    refusals = Refusals(recorder.note, for_admin, sources)
+    folder = UsageFolder(for_admin)
     chores = Housekeeping(emit, sources.elapsed_s)
 
     def state() -> State:
-        why = "this process is stopping" if stopping() else reloader.why_not_ready
+        why = "this process is stopping" if stopping() else reloader.why_not_ready or recorder.why_not_durable
         snapshot, skew = reloader.snapshot(), reloader.skew
         return State(
             why,
             reloader.degraded or chores.late,
             snapshot.revision if snapshot is not None else 0,
             skew.ahead_s if skew is not None else None,
+            pid=os.getpid(),
+            followed_s=reloader.followed_s,
+            accounts=len(directory),
+            hits=directory.hits,
+            misses=directory.misses,
+            queries=directory.queries,
+            idle_s=chores.idle_s,
+            counted=foundation.counts.numbers,
         )
 
     readiness = Readiness(state, sources.elapsed_s, workers)
@@ -215,11 +269,15 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
         directory=directory,
         sources=sources,
         emit=emit,
+        record=recorder.record,
+        note=refusals.note,
         rates=Rates(settings.directory.max_accounts),
         note_first_use=first_uses.note,
         hasten=reloader.hasten,
         next_look=reloader.next_look,
     )
+    keys_of_record = AuditKeys(for_admin, foundation.master_key)
+    attest = attestation(foundation.database_url, for_admin, keys_of_record, settings, foundation.clock, emit)
     cursors = Cursors(lambda: tuple(peppers().values()))
     explanations = Explanations(for_admin, governance, sources)
     reader = ResourceReader(for_admin, keeper)
@@ -229,13 +287,17 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
         AccountStatusApi(foundation.issuer, guarded, reader, resources),
         CredentialsApi(guarded, keeper, explanations),
         KeysApi(guarded, keys, steps),
-        RecordsApi(guarded, AuditRecords(for_admin)),
+        RecordsApi(guarded, AuditRecords(for_admin), DecisionRecords(for_admin, sources.now), cursors),
+        UsageApi(guarded, UsageReader(for_admin, sources.now)),
         ApiDocuments(foundation.issuer, guarded),
     )
     return Issuer(
-        public=public_app(issuance, settings.keys.jwks_max_age_s, settings.trusted_proxies or ()),
-        admin=admin_app([route for api in apis for route in api.routes()], readiness, guarded),
+        issuance=issuance,
+        public=public_app(issuance, settings.keys.jwks_max_age_s, settings.trusted_proxies or (), spans),
+        admin=admin_app([route for api in apis for route in api.routes()], readiness, guarded, spans),
         readiness=readiness,
+        recorder=recorder,
+        refusals=refusals,
         reloader=reloader,
         listener=listener,
         first_uses=first_uses,
@@ -247,7 +309,8 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
         rotation=rotation,
         follower=follower,
         key_steps=steps,
-        beside_tokens=(first_uses.run,),
+        attestation=attest,
+        beside_tokens=(recorder.run, refusals.run, first_uses.run),
         beside_admin=(
             feed.run,
             chores.every(0.25, "namespaces", empty_terminating_namespaces(reloader.snapshot, resources, emit)),
@@ -258,6 +321,25 @@ def wire(foundation: Foundation, *, stopping: Callable[[], bool] = lambda: False
             chores.every(1, "rotation schedules", follower.follow),
             chores.every(LOOK_S, WORK, rotate_signing_keys(steps, emit)),
             chores.every(60, "change log", lambda: trim_change_log(for_admin)),
+            chores.every(5, "usage", folder.fold),
+            chores.every(600, "old usage", lambda: forget_usage(for_admin, settings.audit.keep_usage_days)),
+            *attest.workers(chores),
         ),
         databases=(for_tokens, for_admin, for_reload),
     )
+
+
+def _recorder(foundation: Foundation, database: Database) -> Recorder:
+    """The record of this process. `database`: where its chain's key is read, once."""
+    keys = AuditKeys(database, foundation.master_key)
+    settings = foundation.settings
+
+    async def chain_key() -> ChainKey:
+        return ChainKey(*await keys.chain_key())
+
+    async def connect() -> DecisionWriter:
+        return await DecisionWriter.open(foundation.database_url, settings.database)
+
+    access = Access(connect, chain_key, gethostname())
+    spool = settings.audit.spool_dir if settings.audit.on_outage == "spool" else None
+    return Recorder(access, foundation.sources, foundation.emit, spool)

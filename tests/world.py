@@ -1,11 +1,12 @@
 """A wired issuer in the test's own process: both apps over ASGI, every event kept, a clock that only tests move."""
 
+import asyncio
 from base64 import b64encode
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote_plus
 
 import httpx
@@ -17,6 +18,9 @@ from issuer.sources import system_sources
 from issuer.store.database import Connection
 from issuer.wiring import Foundation, Issuer, lay_foundation, wire
 from tests.databases import ISSUER, Bootstrapped
+
+if TYPE_CHECKING:
+    from issuer.observe.spans import Spans
 
 ACCOUNTS = "/apis/auth.nauthera.io/v1alpha1/namespaces/{namespace}/serviceaccounts"
 SCOPES = "/apis/auth.nauthera.io/v1alpha1/scopes"
@@ -111,9 +115,13 @@ def basic(client_id: str, client_secret: str) -> str:
 
 @asynccontextmanager
 async def started_world(
-    database_url: str, bootstrapped: Bootstrapped, clock: Clock | None = None, **settings: Any
+    database_url: str,
+    bootstrapped: Bootstrapped,
+    clock: Clock | None = None,
+    spans: "Spans | None" = None,
+    **settings: Any,
 ) -> AsyncIterator[World]:
-    """A World on a bootstrapped database. Its workers do not run: what they do is called by the test that needs it."""
+    """A World on a bootstrapped database. Of its workers only the record runs; the others are called by who needs them."""
     clock = clock or Clock()
     events: list[Event] = []
     sources = replace(system_sources(), now=clock.now, elapsed_s=lambda: clock.now().timestamp())
@@ -135,9 +143,12 @@ async def started_world(
     foundation = lay_foundation(loaded, events.append, sources)
     timing = replace(foundation.timing, outage_s=min(300, foundation.timing.outage_s))
     foundation = replace(foundation, clock=standing, timing=timing)
-    issuer = wire(foundation)
+    issuer = wire(foundation, spans=spans)
+    recording: asyncio.Task[None] | None = None
     try:
         await issuer.reloader.catch_up()
+        assert await issuer.recorder.open(), issuer.recorder.why_not_durable
+        recording = asyncio.create_task(issuer.recorder.run())
         async with (
             _client(issuer.public, "http://public.test") as public,
             _client(issuer.admin, "http://admin.test") as admin,
@@ -147,6 +158,9 @@ async def started_world(
             await world.renew_admin()
             yield world
     finally:
+        if recording is not None:
+            recording.cancel()
+            await asyncio.gather(recording, return_exceptions=True)
         await issuer.close()
 
 

@@ -4,13 +4,11 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 from uuid import UUID
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field
 
 from issuer.administration.authorize import Principal, authorize
-from issuer.model.faults import Cause, Fault, Reason, causes_of
+from issuer.administration.queries import ObjectName, parse_query
 from issuer.model.kinds import RECORDED_KINDS, Kind
-from issuer.model.metadata import is_dns_subdomain
 from issuer.model.resource import API_VERSION, GROUP
 from issuer.model.times import format_time
 from issuer.store.audit import AuditRecord, RecordFilter, newest_records
@@ -22,19 +20,13 @@ LIMIT = 50
 MAX_LIMIT = 500
 
 
-def _possible_name(name: str) -> str:
-    if not is_dns_subdomain(name):
-        raise PydanticCustomError("name", "must be a name that an object can have")
-    return name
-
-
 class RecordQuery(BaseModel):
     """What the query may say; all of it narrows the list."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal[RECORDED_KINDS] | None = None  # type: ignore[valid-type]
-    name: Annotated[str, AfterValidator(_possible_name)] | None = None
+    name: ObjectName | None = None
     uid: UUID | None = None
     limit: Annotated[int, Field(ge=1, le=MAX_LIMIT)] = LIMIT
 
@@ -53,28 +45,10 @@ class AuditRecords:
         A namespace that does not exist (any more) is no fault: its records are still there.
         """
         authorize(principal, "list", GROUP, AUDIT_RECORD.plural, namespace, "")
-        parsed = _parse_query(query)
+        parsed = parse_query(RecordQuery, AUDIT_RECORD, query)
         wanted = RecordFilter(namespace or None, parsed.kind, parsed.name, parsed.uid)
         async with self._database.transaction() as connection:
             return [_to_json(record) for record in await newest_records(connection, wanted, parsed.limit)]
-
-
-def _parse_query(query: Sequence[tuple[str, str]]) -> RecordQuery:
-    names = [name for name, _ in query]
-    causes = [
-        Cause(name, "FieldValueDuplicate", "stands there twice")
-        for name in dict.fromkeys(names)
-        if names.count(name) > 1
-    ]
-    try:
-        parsed = RecordQuery.model_validate(dict(query))
-    except ValidationError as error:
-        causes += causes_of(error)
-    else:
-        if not causes:
-            return parsed
-    said = "; ".join(f"{cause.field}: {cause.message}" for cause in causes)
-    raise Fault(Reason.BAD_REQUEST, f"the query cannot be used: {said}", kind=AUDIT_RECORD.kind, causes=causes)
 
 
 def _to_json(record: AuditRecord) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from issuer.administration.auditkeys import AUDIT_KEY_PURPOSE
 from issuer.administration.authorize import Principal
 from issuer.administration.bootstrap import KEY_PURPOSE, PEPPER_PURPOSE, NotBootstrapped
 from issuer.administration.secrets import SEAL_PURPOSE
@@ -20,6 +21,7 @@ from issuer.store.database import Connection
 from issuer.store.installation import read_master_key_check
 from issuer.store.resources import Subject, record_audit
 from issuer.store.sealed import (
+    AUDIT_KEYS,
     CHECK_VALUE,
     PEPPERS,
     SEALED_COLUMNS,
@@ -37,6 +39,7 @@ PURPOSES: Mapping[SealedColumn, str] = {
     UNDELIVERED_SECRETS: SEAL_PURPOSE,
     SIGNING_KEYS: KEY_PURPOSE,
     PEPPERS: PEPPER_PURPOSE,
+    AUDIT_KEYS: AUDIT_KEY_PURPOSE,
     CHECK_VALUE: CHECK_PURPOSE,
 }
 _PAGE = 20_000

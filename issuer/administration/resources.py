@@ -350,7 +350,7 @@ def _driver_conditions(before: Resource, document: Any) -> list[Mapping[str, Any
     causes = [
         Cause(f"status.{field}", "FieldValueForbidden", "is owned by the issuer")
         for field, value in status.items()
-        if field not in {"conditions", "credentials", "effective"} and value != before.status.get(field)
+        if field not in {"conditions", "credentials", "effective", "lastUsed"} and value != before.status.get(field)
     ]
     listed = status.get("conditions", [])
     if not isinstance(listed, list):

@@ -37,6 +37,7 @@ from issuer.snapshot import Governance
 from issuer.store.database import Connection
 from issuer.store.resources import find, find_by_uid, record_audit
 from issuer.store.secrets import NewSecret, Rewritten, load_sealed, load_versions, save_versions
+from issuer.store.usage import last_uses
 
 SEAL_PURPOSE = "client-secret"
 
@@ -199,16 +200,21 @@ class SecretKeeper:
         now = self._path.sources.now()
         seen = as_seen_at(account, now)
         versions = credentials.settle(await load_versions(connection, account.uid), self.terms(account), now)
+        used = {name: format_time(at) for name, at in (await last_uses(connection, account.uid)).items()}
         listed = [
             {
                 "version": each.version,
                 "state": each.state_at(now).value,
                 "createdAt": format_time(each.created_at),
                 **({"retiresAt": format_time(each.retires_at)} if each.retires_at else {}),
+                **({"lastUsed": used[name]} if (name := f"secret/{each.version}") in used else {}),
             }
             for each in versions
         ]
-        return seen.with_status({**seen.status, "credentials": listed, "effective": self._effective(account, now)})
+        computed = {"lastUsed": used[""]} if "" in used else {}
+        return seen.with_status(
+            {**seen.status, **computed, "credentials": listed, "effective": self._effective(account, now)}
+        )
 
     def terms(self, account: Resource) -> Terms:
         """What the account and the policies over it say about rotation now."""

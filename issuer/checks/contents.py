@@ -14,6 +14,8 @@ from issuer.signing.sealing import MasterKeyError
 from issuer.store.facts import MAX_COUNTED
 
 _EXAMPLES = 5
+_DAYS_LATE = 2
+"""Days leave whole, and somebody has to get round to it."""
 _CEILINGS = frozenset({"scopes", "audiences", "claims", "clientAuthentication"})
 
 
@@ -71,6 +73,22 @@ def judge_deliveries(case: Stored) -> Finding:
         "`issuer rotate NAMESPACE/NAME --resume` delivers it; maxHoldHours in a policy ends the wait by itself",
         (*islice(waiting, _EXAMPLES), *more),
     )
+
+
+def judge_retention(case: Stored) -> Finding:
+    """What was decided leaves the database when its time is over."""
+    audit, oldest = case.settings.audit, case.stored.oldest_decisions
+    kept = (case.now.date() - oldest).days if oldest is not None else 0
+    if kept <= audit.keep_decisions_days + _DAYS_LATE:
+        where = "into audit.export_dir" if audit.export_dir is not None else "once there is an audit.export_dir"
+        return ok(f"Decisions leave the database after {audit.keep_decisions_days} days, {where}.")
+    said = f"Decisions are in the database for {kept} days, though audit.keep_decisions_days is {audit.keep_decisions_days}"
+    if audit.export_dir is None:
+        return warning(
+            f"{said}: there is no audit.export_dir, and nothing is dropped that is in no file.",
+            "set audit.export_dir to a directory that is backed up",
+        )
+    return warning(f"{said}.", "the log of the servers says why each day stays (DayKept, WorkFailed)")
 
 
 def judge_policies(case: Stored) -> Finding:

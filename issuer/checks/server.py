@@ -4,6 +4,7 @@ from issuer.checks.cases import Connected, Reached
 from issuer.checks.findings import Finding, error, ok, warning
 from issuer.directory.lookups import MAX_BATCHES
 from issuer.store.database import DatabaseUnavailable, ReadOnlyStandby
+from issuer.store.decisions import WRITERS
 from issuer.store.facts import Standby
 from issuer.store.schema import newest_version
 
@@ -128,8 +129,12 @@ def judge_connections(case: Connected) -> Finding:
 
 
 def connections_of_process(pool_size: int) -> int:
-    """What a process may hold at once: a pool for accounts, one for administration, one to reload by, and the listener."""
-    return min(MAX_BATCHES, pool_size) + pool_size + 2
+    """What a process may hold at once.
+
+    A pool for accounts, one for administration, one connection to reload by, the listener's, those that write decisions, and
+    one for the days of the record.
+    """
+    return min(MAX_BATCHES, pool_size) + pool_size + 2 + WRITERS + 1
 
 
 def judge_timeouts(case: Connected) -> Finding:

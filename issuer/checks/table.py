@@ -33,5 +33,6 @@ CHECKS: tuple[Check[Any], ...] = (
     Check("key rotation", Stored, keys.judge_rotation),
     Check("key timing", Stored, keys.judge_timing),
     Check("deliveries", Stored, contents.judge_deliveries),
+    Check("retention", Stored, contents.judge_retention),
     Check("policies", Stored, contents.judge_policies),
 )

@@ -1,7 +1,7 @@
 """The `issuer` command: servers beside the database, clients beside the admin API.
 
-`servers` (dev, serve, bootstrap, migrate, check, rekey) talk to PostgreSQL; everything else talks to a running issuer over
-REST, as any other driver does.
+`servers` (dev, serve, bootstrap, migrate, check, rekey) and `audit` talk to PostgreSQL; everything else talks to a running
+issuer over REST, as any other driver does.
 """
 
 from collections.abc import Callable, Mapping
@@ -10,6 +10,7 @@ import typer
 
 from issuer.cli import (
     applying,
+    audit,
     credentials,
     describing,
     diffing,
@@ -52,6 +53,7 @@ for _panel, _commands in _COMMANDS.items():
     for _command in _commands:
         app.command(_command.__name__, rich_help_panel=_panel)(_command)
 app.add_typer(keys.app, rich_help_panel="Administer")
+app.add_typer(audit.app, rich_help_panel="Administer")
 
 
 def main() -> None:

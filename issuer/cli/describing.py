@@ -11,6 +11,7 @@ from issuer.cli.options import InNamespace
 from issuer.cli.output import print_table, printable, when
 from issuer.cli.records import in_short, principal_of, recent_records
 from issuer.cli.targets import OneKind, OneName, parse_object
+from issuer.cli.usage import print_usage, usage_of
 from issuer.cli.versions import awaits_delivery, print_versions, versions_of
 from issuer.manifests import to_yaml
 from issuer.model.kinds import SERVICE_ACCOUNT
@@ -36,6 +37,7 @@ def describe(connection: Connection, kind: OneKind, name: OneName = None, namesp
     implied = namespace is None and named.namespace == DEFAULT_NAMESPACE
     with connection.session(write=False) as session, about(named, implied=implied):
         found = session.call("GET", named.path)
+        usage = usage_of(session, named)
         records = recent_records(session, named, str(found["metadata"]["uid"]))
     now_s = time.time()
     _print_head(named, found, now_s)
@@ -47,6 +49,9 @@ def describe(connection: Connection, kind: OneKind, name: OneName = None, namesp
     if versions_of(found):
         _print_title("Credentials")
         print_versions(found, indent=_INDENT)
+    if usage is not None:
+        _print_title(f"Usage since {usage['since']}")
+        print_usage(usage, now_s, indent=_INDENT)
     _print_records(records, now_s)
     if warnings := list(warnings_of(named, found, now_s)):
         _print_title("Warnings")

@@ -29,7 +29,7 @@ from issuer.events import EmbeddedPostgresReady
 from issuer.model.faults import Fault, Reason
 from issuer.model.kinds import NAMESPACE, SERVICE_ACCOUNT
 from issuer.model.scopes import ADMIN_AUDIENCE
-from issuer.observe import log_events
+from issuer.observe.log import log_events
 from issuer.protocol.metadata import JWKS_PATH, TOKEN_PATH
 from issuer.settings import Settings, load_settings
 from issuer.signing.sealing import generate_master_key_line
@@ -168,9 +168,10 @@ async def _prepare(foundation: Foundation, known: dict[str, str]) -> dict[str, s
         start = first_start(foundation, database, LOCAL)
         admin = await start.bootstrap()
         await issuer.reloader.catch_up()
-        if admin is None and not await _gets_token(issuer, _ADMIN, known, resource=ADMIN_AUDIENCE):
-            admin = await start.recover()
-        demo = await _demo_account(issuer, known)
+        async with issuer.recorder.at_work():
+            if admin is None and not await _gets_token(issuer, _ADMIN, known, resource=ADMIN_AUDIENCE):
+                admin = await start.recover()
+            demo = await _demo_account(issuer, known)
     finally:
         await issuer.close()
         await database.close()

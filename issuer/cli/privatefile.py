@@ -9,6 +9,7 @@ from glob import escape
 from pathlib import Path
 
 from issuer.cli.output import CommandError
+from issuer.durable import fsync_folder
 
 
 @contextmanager
@@ -32,7 +33,7 @@ def private_file(target: Path) -> Iterator[Callable[[str], None]]:
             file.flush()
             os.fsync(file.fileno())
         Path(fresh).replace(target)
-        _fsync_folder(target.parent)
+        fsync_folder(target.parent)
 
     try:
         yield write
@@ -47,11 +48,3 @@ def _remove_leftovers(folder: Path, prefix: str) -> None:
         with suppress(OSError), left.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             left.unlink()
-
-
-def _fsync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

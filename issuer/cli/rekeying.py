@@ -15,7 +15,7 @@ from issuer.administration.rekeying import rekey as rekey_database
 from issuer.cli.output import FAILED, note
 from issuer.cli.starting import local_principal, start_trouble_reported, with_database
 from issuer.events import MasterKeyReplaced
-from issuer.observe import log_events
+from issuer.observe.log import log_events
 from issuer.settings import load_settings
 from issuer.signing.sealing import MasterKey
 from issuer.store.database import Database

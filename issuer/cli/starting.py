@@ -24,7 +24,8 @@ from issuer.cli.privatefile import private_file
 from issuer.cli.servers import ADMIN_ADDRESS
 from issuer.embedded import EmbeddedPostgresError
 from issuer.events import SchemaMigrated, ServerReady, ServerStopping
-from issuer.observe import log_events
+from issuer.observe.exporting import spans_exported
+from issuer.observe.log import log_events
 from issuer.protocol.metadata import TOKEN_PATH
 from issuer.serving import STOP_S, Occasions, Part, load_certificates
 from issuer.serving import serve as serve_part
@@ -59,6 +60,8 @@ def serve(public: str, admin: str, workers: int, config: Path | None) -> None:
         _refuse_open_admin_port(admin, settings)
         # Before anything is forked: what is wrong is said once.
         load_certificates(foundation)
+        with spans_exported():
+            pass
         with open_socket(public) as public_socket, open_socket(admin) as admin_socket:
             asyncio.run(_first_look(foundation))
             hears, says = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -80,8 +83,8 @@ def serve(public: str, admin: str, workers: int, config: Path | None) -> None:
 
 def _run_part(foundation: Foundation, part: Part, parent: int) -> None:
     """A forked process, from here to its end. `parent` reads end-of-file when there is nobody to stop it any more."""
-    with start_trouble_reported():
-        _run(lambda stop: serve_part(foundation, part, stop, Occasions()), parent)
+    with start_trouble_reported(), spans_exported() as spans:
+        _run(lambda stop: serve_part(foundation, part, stop, Occasions(), spans=spans), parent)
 
 
 async def _first_look(foundation: Foundation) -> None:
@@ -164,6 +167,7 @@ def dev(public: str, admin: str, data_dir: Path, config: Path | None) -> None:
         open_socket(public) as public_socket,
         open_socket(admin) as admin_socket,
         playground(data_dir, config, public_socket.getsockname(), admin_socket.getsockname()) as ready,
+        spans_exported() as spans,
     ):
         emit = ready.foundation.emit
 
@@ -172,7 +176,7 @@ def dev(public: str, admin: str, data_dir: Path, config: Path | None) -> None:
             ready.announce()
 
         part, occasions = Part(public_socket, admin_socket), Occasions(announce, lambda: emit(ServerStopping()))
-        _run(lambda stop: serve_part(ready.foundation, part, stop, occasions, beside=(ready.supervise,)))
+        _run(lambda stop: serve_part(ready.foundation, part, stop, occasions, beside=(ready.supervise,), spans=spans))
 
 
 def _run(serving: Callable[[asyncio.Event], Coroutine[Any, Any, None]], parent: int | None = None) -> None:

@@ -58,9 +58,18 @@ class Directory:
         self._known: OrderedDict[str, _Known] = OrderedDict()
         self._absent: OrderedDict[str, float] = OrderedDict()
         self._places = Places(MAX_WAITING, MAX_WAITING_OF_A_SOURCE)
+        self.hits = 0
+        """How often an account was found in memory."""
+        self.misses = 0
+        """How often somebody had to wait for a query."""
 
     def __len__(self) -> int:
         return len(self._known)
+
+    @property
+    def queries(self) -> int:
+        """How many queries all of that cost."""
+        return self._lookups.queries
 
     def recall(self, client_id: str) -> Account | None:
         """The account if it is in memory: the hot path, no query and nothing to wait for."""
@@ -68,6 +77,7 @@ class Directory:
         if known is None:
             return None
         self._known.move_to_end(client_id)
+        self.hits += 1
         return known.account
 
     async def account(self, client_id: str, source: str = "") -> Account | None:
@@ -96,6 +106,7 @@ class Directory:
         fresh = not self._lookups.is_under_way(uid)
         try:
             with self._places.place(source):
+                self.misses += 1
                 return Seen(await self._lookups.read(uid), fresh)
         except NoPlace:
             raise DatabaseUnavailable("too many wait for it") from None

@@ -42,6 +42,8 @@ class Lookups:
         self._free = asyncio.Semaphore(MAX_BATCHES)
         self._sending = False
         self._tasks: set[asyncio.Task[None]] = set()
+        self.queries = 0
+        """How many were sent."""
 
     def is_under_way(self, uid: UUID) -> bool:
         """Whether the id is being read by a query that was sent already."""
@@ -99,6 +101,7 @@ class Lookups:
     async def _answer(self, batch: _Batch) -> list[_Absent]:
         """Whoever exists has been answered; those left are nobody."""
         begun = self._clock()
+        self.queries += 1
         try:
             found = await self._load(list(batch))
         except Exception as error:  # noqa: BLE001 - whoever waits for it reports it

@@ -89,6 +89,8 @@ class SecretVersion(Shown):
     """When it was made."""
     retires_at: Time | None = None
     """When it is or was retired."""
+    last_used: Time | None = None
+    """When somebody last proved with it to be the account, whatever came of that; absent when nobody did, or too long ago."""
 
 
 class EffectiveRotation(Shown):
@@ -173,6 +175,9 @@ class ServiceAccountStatus(Shown):
     waits for the newest to be stored."""
     conditions: list[Condition]
     """`Ready`, `CredentialsProvisioned` and the driver's `ConfigProvisioned`."""
+    last_used: Time | None = None
+    """When the account last proved who it is, whether it got a token or not; a few seconds late, and absent when it never
+    did. Only where one account is read, never in lists and watches."""
     credentials: list[SecretVersion] | None = None
     """Its secret versions, oldest first. Only where one account is read, never in lists and watches."""
     effective: Effective | None = None

@@ -42,11 +42,15 @@ class Mapped:
 
 @dataclass(frozen=True, slots=True)
 class Ceiling:
-    """One policy, compiled. `namespace` is empty for a ClusterAuthPolicy; absent restrictions are None or empty."""
+    """One policy, compiled. `namespace` is empty for a ClusterAuthPolicy; absent restrictions are None or empty.
+
+    `revision`: of the policy as it was written; 0 while it is only thought of (a dry run).
+    """
 
     kind: str
     namespace: str
     name: str
+    revision: int
     selector: Selector
     namespace_selector: Selector
     applies_to_system: bool
@@ -90,6 +94,7 @@ def compile_policy(policy: Resource) -> Ceiling:
         kind=policy.kind,
         namespace=policy.namespace,
         name=policy.name,
+        revision=policy.revision,
         selector=compile_selector(spec.get("selector")),
         namespace_selector=compile_selector(spec.get("namespaceSelector")),
         applies_to_system=bool(spec.get("appliesToSystem")),

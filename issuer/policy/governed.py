@@ -3,8 +3,11 @@
 Each part remembers the policies that brought it about: `decide` needs only the result, `reasons` needs both.
 """
 
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
+from itertools import chain
+from sys import intern
 from typing import TypeAlias
 
 from issuer.model.resource import Resource
@@ -38,7 +41,8 @@ class Governed:
     """What is left of a grant. Mappings name what is withheld, and by whom; what they do not name is not.
 
     `ttl` is before scopes and `expiresAt` have their say. `demands`: sender constraints. `missing`: required claims that
-    the account has no value for; with one of them there is no token.
+    the account has no value for; with one of them there is no token. `recorded`: the policies with a say in any of this, as
+    JSON of pairs with their revisions: the record of every decision names them, and nothing of it is computed twice.
     """
 
     grant: Grant
@@ -54,6 +58,7 @@ class Governed:
     ttl: Bound
     rate: Bound | None
     rotation: Rotation
+    recorded: str
 
     @property
     def methods_left(self) -> tuple[str, ...]:
@@ -68,35 +73,37 @@ def govern(account: Resource, policies: Policies, catalogue: Catalogue) -> Gover
     held = grant.audiences or (catalogue.limits.default_audience,)
     withheld_claims = _withheld(grant.claims, reaching, _claim_field)
     claims, mapped, missing = _merge_claims(account, grant, reaching, withheld_claims)
+    scopes = _withheld(grant.scopes, reaching, lambda each, scope: _scope_field(each, scope, catalogue))
+    audiences = _withheld(held, reaching, _audience_field)
+    methods = _withheld(grant.methods, reaching, _method_field)
+    demands, ttl, rate = _demands(reaching), _ttl(grant, reaching, catalogue), _rate(grant, reaching)
+    effects = (scopes, audiences, methods, withheld_claims, mapped, missing, demands)
+    bounds = (ttl.by, rate.by if rate is not None else ())
     return Governed(
         grant=grant,
         reaching=reaching,
-        scopes=_withheld(grant.scopes, reaching, lambda each, scope: _scope_field(each, scope, catalogue)),
-        audiences=_withheld(
-            held,
-            reaching,
-            lambda each, audience: (
-                "audiences.allowed" if each.audiences is not None and audience not in each.audiences else None
-            ),
-        ),
-        methods=_withheld(
-            grant.methods,
-            reaching,
-            lambda each, method: (
-                "clientAuthentication.allowedMethods"
-                if each.methods is not None and method not in each.methods
-                else None
-            ),
-        ),
+        scopes=scopes,
+        audiences=audiences,
+        methods=methods,
         claims=frozen(claims),
         withheld_claims=withheld_claims,
         mapped_claims=frozen(mapped),
         missing=frozen(missing),
-        demands=_demands(reaching),
-        ttl=_ttl(grant, reaching, catalogue),
-        rate=_rate(grant, reaching),
+        demands=demands,
+        ttl=ttl,
+        rate=rate,
         rotation=_rotation(grant.rotation, reaching),
+        recorded=_recorded(reaching, chain(bounds, *(effect.values() for effect in effects))),
     )
+
+
+def _recorded(reaching: tuple[Ceiling, ...], said: Iterable[Becauses]) -> str:
+    """The policies with a say, in the order in which they reach the account."""
+    speaking = {because.policy for becauses in said for because in becauses}
+    if not speaking:
+        return "[]"
+    pairs = [(each.ref, each.revision) for each in reaching if each.ref in speaking]
+    return intern(json.dumps(pairs, separators=(",", ":")))
 
 
 def _withheld(
@@ -117,6 +124,16 @@ def _scope_field(ceiling: Ceiling, scope: str, catalogue: Catalogue) -> str | No
     if ceiling.require_registered_scopes and not catalogue.registers(scope):
         return "requireRegisteredScopes"
     return None
+
+
+def _audience_field(ceiling: Ceiling, audience: str) -> str | None:
+    withheld = ceiling.audiences is not None and audience not in ceiling.audiences
+    return "audiences.allowed" if withheld else None
+
+
+def _method_field(ceiling: Ceiling, method: str) -> str | None:
+    withheld = ceiling.methods is not None and method not in ceiling.methods
+    return "clientAuthentication.allowedMethods" if withheld else None
 
 
 def _claim_field(ceiling: Ceiling, claim: str) -> str | None:

@@ -20,7 +20,10 @@ _REPEATABLE = frozenset({"resource", "audience"})
 
 @dataclass(frozen=True, slots=True)
 class WireRequest:
-    """What arrived, untouched. `authorization`: the values of every Authorization header. `source`: see `protocol.source`."""
+    """What arrived, untouched. `authorization`: the values of every Authorization header. `source`: see `protocol.source`.
+
+    `trace_id`: see `protocol.tracing`.
+    """
 
     method: str
     content_type: str
@@ -28,6 +31,7 @@ class WireRequest:
     authorization: tuple[bytes, ...] = field(repr=False)
     body: bytes = field(repr=False)
     source: str
+    trace_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

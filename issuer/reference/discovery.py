@@ -6,11 +6,15 @@ languages read these before anything else.
 
 from collections.abc import Iterable, Iterator
 
+from issuer.administration.decisions import DECISION_RECORD
 from issuer.administration.records import AUDIT_RECORD
+from issuer.administration.usage import REFUSAL_COUNT
 from issuer.model.kinds import KINDS, Kind
 from issuer.model.resource import API_VERSION, GROUP, VERSION
 from issuer.model.status import Shown
-from issuer.reference.operations import AUDIT, Operation, operations_of
+from issuer.reference.operation import Operation
+from issuer.reference.operations import operations_of
+from issuer.reference.records import AUDIT, DECISIONS, REFUSALS
 
 
 class APIVersions(Shown):
@@ -116,7 +120,11 @@ def groups() -> APIGroupList:
 
 def resources(api_version: str) -> APIResourceList:
     """`/api/v1` and `/apis/{group}/{version}`."""
-    tables = [(kind, operations_of(kind)) for kind in KINDS] + [(AUDIT_RECORD, AUDIT)]
+    tables = [(kind, operations_of(kind)) for kind in KINDS] + [
+        (AUDIT_RECORD, AUDIT),
+        (DECISION_RECORD, DECISIONS),
+        (REFUSAL_COUNT, (REFUSALS,)),
+    ]
     found = [each for kind, table in tables if kind.api_version == api_version for each in _resources_of(kind, table)]
     return APIResourceList(group_version=api_version, resources=found)
 

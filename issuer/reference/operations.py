@@ -5,17 +5,13 @@ are really served: a path without a row here, or a row without a path, does not 
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
-from issuer.administration.authorize import READ_VERBS, SECRET_SUBRESOURCES
-from issuer.administration.records import AUDIT_RECORD
 from issuer.model.faults import Reason
 from issuer.model.kinds import KEY_SET, KINDS, NAMESPACE, SERVICE_ACCOUNT, Kind
-from issuer.model.resource import API_VERSION, GROUP
-from issuer.model.scopes import ADMIN_READ_SCOPE, ADMIN_SCOPE
-
-GROUP_ROOT = f"/apis/{API_VERSION}"
+from issuer.model.resource import GROUP
+from issuer.reference.operation import GROUP_ROOT, ONE, Operation
+from issuer.reference.records import AUDIT, DECISIONS, REFUSALS
 
 _LISTING = (
     "labelSelector",
@@ -29,45 +25,13 @@ _LISTING = (
     "timeoutSeconds",
 )
 _WRITING = ("dryRun", "fieldManager", "fieldValidation")
-_ANY_CALL = frozenset({Reason.UNAUTHORIZED, Reason.FORBIDDEN, Reason.INTERNAL_ERROR, Reason.SERVICE_UNAVAILABLE})
-_ONE = _ANY_CALL | {Reason.NOT_FOUND}
-_WITH_BODY = _ONE | {Reason.BAD_REQUEST, Reason.TOO_LARGE, Reason.UNSUPPORTED_MEDIA_TYPE, Reason.INVALID}
+_WITH_BODY = ONE | {Reason.BAD_REQUEST, Reason.TOO_LARGE, Reason.UNSUPPORTED_MEDIA_TYPE, Reason.INVALID}
 _CHANGE = _WITH_BODY | {Reason.CONFLICT}
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One method of one path.
-
-    `answer` and `body` name component schemas; an answer that may be one of several has several, and none is plain text.
-    `verb` is Kubernetes' word for it. `query`: names of parameters. `guarded`: needs a token.
-    """
-
-    method: Literal["get", "post", "put", "patch", "delete"]
-    path: str
-    id: str
-    summary: str
-    answer: tuple[str, ...]
-    code: int = 200
-    verb: str = "get"
-    kind: Kind | None = None
-    subresource: str = ""
-    query: tuple[str, ...] = ()
-    body: str = ""
-    body_required: bool = True
-    refusals: frozenset[Reason] = _ANY_CALL
-    guarded: bool = True
-
-    @property
-    def scope(self) -> str:
-        """The scope a token must hold."""
-        reads = self.verb in READ_VERBS and self.subresource not in SECRET_SUBRESOURCES
-        return ADMIN_READ_SCOPE if reads else ADMIN_SCOPE
 
 
 def operations() -> tuple[Operation, ...]:
     """The whole table, in the order of the table of kinds."""
-    return (*DOCUMENTS, *(each for kind in KINDS for each in operations_of(kind)), *AUDIT)
+    return (*DOCUMENTS, *(each for kind in KINDS for each in operations_of(kind)), *AUDIT, *DECISIONS, REFUSALS)
 
 
 def operations_of(kind: Kind) -> tuple[Operation, ...]:
@@ -82,7 +46,7 @@ def _of_objects(kind: Kind) -> Iterator[Operation]:
     reach = f"Namespaced{kind.kind}" if kind.namespaced else kind.kind
     many = f"{root}/namespaces/{{namespace}}/{kind.plural}" if kind.namespaced else f"{root}/{kind.plural}"
     one = f"{many}/{{name}}"
-    listed = _ONE | {Reason.BAD_REQUEST, Reason.EXPIRED, Reason.INVALID, Reason.TOO_MANY_REQUESTS}
+    listed = ONE | {Reason.BAD_REQUEST, Reason.EXPIRED, Reason.INVALID, Reason.TOO_MANY_REQUESTS}
     listing = Operation(
         "get",
         many,
@@ -97,7 +61,7 @@ def _of_objects(kind: Kind) -> Iterator[Operation]:
     if kind.namespaced:
         summary = f"List or watch {kind.plural} of all namespaces"
         yield replace(listing, path=f"{root}/{kind.plural}", id=f"list{kind.kind}ForAllNamespaces", summary=summary)
-    yield Operation("get", one, f"read{reach}", f"Read a {kind.kind}", (kind.kind,), refusals=_ONE)
+    yield Operation("get", one, f"read{reach}", f"Read a {kind.kind}", (kind.kind,), refusals=ONE)
     if not kind.writable:
         return
     replacing = Operation(
@@ -151,7 +115,7 @@ _STATUS = Operation(
     "Read a ServiceAccount for its status",
     ("ServiceAccount",),
     subresource="status",
-    refusals=_ONE,
+    refusals=ONE,
 )
 _STATUS_WRITE = replace(
     _STATUS,
@@ -177,7 +141,7 @@ _SECRET = Operation(
     body_required=False,
     refusals=_CHANGE,
 )
-_KNOWN_SECRET = replace(_SECRET, code=200, query=(), body="", refusals=_ONE | {Reason.BAD_REQUEST, Reason.CONFLICT})
+_KNOWN_SECRET = replace(_SECRET, code=200, query=(), body="", refusals=ONE | {Reason.BAD_REQUEST, Reason.CONFLICT})
 _ACCOUNT_SUBRESOURCES = (
     _STATUS,
     _STATUS_WRITE,
@@ -189,7 +153,17 @@ _ACCOUNT_SUBRESOURCES = (
         "Read what a workload needs beside its secret",
         ("Config",),
         subresource="config",
-        refusals=_ONE,
+        refusals=ONE,
+    ),
+    Operation(
+        "get",
+        f"{_ACCOUNT}/usage",
+        "readNamespacedServiceAccountUsage",
+        "Read how often an account was used, when, by what, for what and from where",
+        ("Usage",),
+        subresource="usage",
+        query=("days",),
+        refusals=ONE | {Reason.BAD_REQUEST},
     ),
     Operation(
         "post",
@@ -246,28 +220,6 @@ _KEYSET_SUBRESOURCES = (
     ),
 )
 
-_RECORDS = Operation(
-    "get",
-    f"{GROUP_ROOT}/namespaces/{{namespace}}/{AUDIT_RECORD.plural}",
-    "listNamespacedAuditRecord",
-    "List what was done to the objects of a namespace, the newest first",
-    ("AuditRecordList",),
-    verb="list",
-    kind=AUDIT_RECORD,
-    query=("recordKind", "recordName", "recordUid", "recordLimit"),
-    refusals=_ONE | {Reason.BAD_REQUEST},
-)
-AUDIT = (
-    _RECORDS,
-    replace(
-        _RECORDS,
-        path=f"{GROUP_ROOT}/{AUDIT_RECORD.plural}",
-        id="listAuditRecordForAllNamespaces",
-        summary="List what was done, the newest first",
-    ),
-)
-"""Who did what to which object."""
-
 _HEALTH = Operation("get", "/livez", "getLivez", "Whether the process runs", (), refusals=frozenset(), guarded=False)
 _DOCUMENT = Operation("get", "/version", "getVersion", "The version of this issuer", ("VersionInfo",))
 DOCUMENTS = (
@@ -280,6 +232,7 @@ DOCUMENTS = (
         query=("verbose",),
         refusals=frozenset({Reason.SERVICE_UNAVAILABLE, Reason.UNAUTHORIZED}),
     ),
+    replace(_HEALTH, path="/metrics", id="getMetrics", summary="Metrics of all processes, for Prometheus"),
     replace(_HEALTH, path="/reference", id="getReference", summary="The reference page, as Markdown or HTML"),
     replace(_DOCUMENT, path="/openapi/v3", id="getOpenApi", summary="This document", answer=("OpenApi",)),
     _DOCUMENT,
@@ -293,4 +246,4 @@ DOCUMENTS = (
         _DOCUMENT, path=GROUP_ROOT, id="getGroupResources", summary="Kinds of the group", answer=("APIResourceList",)
     ),
 )
-"""About the API itself, and health."""
+"""About the API itself, health and metrics."""

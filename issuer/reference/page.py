@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+from issuer.administration.queries import WINDOW
 from issuer.administration.reading import LIST_LIMIT, MAX_LIST_LIMIT, MAX_WATCHES, MAX_WATCHES_PER_PRINCIPAL
 from issuer.manifests import MAX_BODY_BYTES, MAX_DEPTH, MAX_YAML_BYTES
 from issuer.model.examples import EXAMPLES
@@ -12,7 +13,11 @@ from issuer.model.scopes import ADMIN_AUDIENCE, ADMIN_READ_SCOPE, ADMIN_SCOPE, S
 from issuer.model.status import CONDITIONS
 from issuer.reference.errors import CAUSES, MEANINGS
 from issuer.reference.fields import FieldRow, field_rows
-from issuer.reference.operations import AUDIT, DOCUMENTS, Operation, operations_of
+from issuer.reference.operation import Operation
+from issuer.reference.operations import DOCUMENTS, operations_of
+from issuer.reference.records import AUDIT, DECISIONS, REFUSALS
+from issuer.store.refusals import KEEP_DAYS, MAX_KEYS_A_MINUTE
+from issuer.store.search import SCANNED
 
 _INTRODUCTION = f"""\
 Resources in the conventions of the Kubernetes API, over HTTP on the admin port. Bodies and answers are JSON or YAML; a PATCH
@@ -33,6 +38,7 @@ _ACCOUNT_BODIES = {
     "Body of `/credentials`": "HandOutRequest",
     "Answer of `/credentials`": "Credential",
     "Answer of `/config`": "Config",
+    "Answer of `/usage`": "Usage",
     "Body of `/explain`": "Question",
     "Answer of `/explain`": "Explanation",
 }
@@ -92,6 +98,27 @@ def _records() -> Iterator[str]:
     yield _fields("AuditRecord", read=True)
 
 
+def _decisions() -> Iterator[str]:
+    yield (
+        "Every token is on record before it leaves, and so is every refusal of an account that had proven who it is. "
+        f"Without `from` the last {int(WINDOW.total_seconds() // 3600)} hours are searched, before `until` if there is one. "
+        "Only `uid`, and `account` in its namespace, have an index: for anything else a page ends after "
+        f"{SCANNED} records that were looked at, found or not, and `metadata.continue` goes on from there."
+    )
+    yield _requests(DECISIONS)
+    yield _fields("DecisionRecord", read=True)
+
+
+def _refusals() -> Iterator[str]:
+    yield (
+        "Requests that did not prove to be of an account are not recorded one by one, so that strangers cannot make the issuer "
+        f"write: they are counted, {MAX_KEYS_A_MINUTE} different ones a minute in each process, and kept for {KEEP_DAYS} days. "
+        f"Without `from` the last {int(WINDOW.total_seconds() // 3600)} hours are listed."
+    )
+    yield _requests([REFUSALS])
+    yield _fields("CountedRefusals", read=True)
+
+
 def _about() -> Iterator[str]:
     yield _requests(DOCUMENTS)
 
@@ -122,6 +149,8 @@ def _limits() -> Iterator[str]:
 _BEHIND_THE_KINDS: Mapping[str, Callable[[], Iterator[str]]] = {
     "Metadata of every object": _metadata,
     "Audit records": _records,
+    "Decision records": _decisions,
+    "Refusal counts": _refusals,
     "About the API": _about,
     "Errors": _errors,
     "Limits": _limits,

@@ -4,9 +4,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from issuer.administration.decisions import LIMIT as DEFAULT_DECISION_LIMIT
+from issuer.administration.decisions import MAX_LIMIT as DECISION_LIMIT
+from issuer.administration.decisions import OUTCOMES
+from issuer.administration.queries import WINDOW
 from issuer.administration.reading import LIST_LIMIT, MAX_LIST_LIMIT
 from issuer.administration.records import LIMIT as DEFAULT_RECORD_LIMIT
 from issuer.administration.records import MAX_LIMIT as RECORD_LIMIT
+from issuer.administration.usage import DAYS, MAX_DAYS, REFUSAL_LIMIT
 from issuer.model.kinds import RECORDED_KINDS
 from issuer.model.metadata import DNS_SUBDOMAIN
 
@@ -23,6 +28,8 @@ class Parameter:
 _TEXT = {"type": "string"}
 _SWITCH = {"type": "boolean", "default": False}
 _NAME = {"type": "string", "pattern": f"^{DNS_SUBDOMAIN.pattern}$", "minLength": 1, "maxLength": 253}
+_WORD = {"type": "string", "minLength": 1, "maxLength": 512}
+_INSTANT = {"type": "string", "format": "date-time"}
 _REVISION = {"type": "string", "pattern": "^[0-9]{0,18}$"}
 
 QUERY: Mapping[str, Parameter] = {
@@ -86,6 +93,51 @@ QUERY: Mapping[str, Parameter] = {
     "recordLimit": Parameter(
         "How many records at most.",
         {"type": "integer", "minimum": 1, "maximum": RECORD_LIMIT, "default": DEFAULT_RECORD_LIMIT},
+        "limit",
+    ),
+    "decisionAccount": Parameter(
+        "Only decisions about the account that has this name now; where none has it, about those that had. An account that is "
+        "gone is found by its uid.",
+        _NAME,
+        "account",
+    ),
+    "decisionUid": Parameter("Only decisions about this very account.", {"type": "string", "format": "uuid"}, "uid"),
+    "decisionOutcome": Parameter(
+        "Only tokens (`issued`), only refusals (`refused`), or those of one cause.",
+        {"type": "string", "enum": list(OUTCOMES)},
+        "outcome",
+    ),
+    "decisionJti": Parameter("Only the token with this id.", _WORD, "jti"),
+    "decisionScope": Parameter("Only those with this scope: granted, or asked for and refused.", _WORD, "scope"),
+    "decisionAudience": Parameter("Only those for this audience.", _WORD, "audience"),
+    "decisionCredential": Parameter("Only those for which this was presented: `secret/3`.", _WORD, "credential"),
+    "decisionKid": Parameter("Only tokens that this key signed.", _WORD, "kid"),
+    "decisionTraceId": Parameter(
+        "Only those of this trace (W3C Trace Context).", {"type": "string", "pattern": "^[0-9a-f]{32}$"}, "traceId"
+    ),
+    "decisionFrom": Parameter(
+        f"Only from this instant on; {int(WINDOW.total_seconds() // 3600)} hours before `until` or now when left out.",
+        _INSTANT,
+        "from",
+    ),
+    "decisionUntil": Parameter("Only before this instant.", _INSTANT, "until"),
+    "decisionLimit": Parameter(
+        "How many records a page holds at most.",
+        {"type": "integer", "minimum": 1, "maximum": DECISION_LIMIT, "default": DEFAULT_DECISION_LIMIT},
+        "limit",
+    ),
+    "decisionContinue": Parameter(
+        "`metadata.continue` of the page before; everything else but `limit` must be the same.", _TEXT, "continue"
+    ),
+    "days": Parameter(
+        "How many days are summed up, today included.",
+        {"type": "integer", "minimum": 1, "maximum": MAX_DAYS, "default": DAYS},
+    ),
+    "refusalFrom": Parameter("Only minutes from this instant on.", _INSTANT, "from"),
+    "refusalUntil": Parameter("Only minutes before this instant.", _INSTANT, "until"),
+    "refusalLimit": Parameter(
+        "How many counts at most.",
+        {"type": "integer", "minimum": 1, "maximum": REFUSAL_LIMIT, "default": REFUSAL_LIMIT},
         "limit",
     ),
     "verbose": Parameter("Says it of each process; whatever its value. Needs a token.", _TEXT),

@@ -25,6 +25,7 @@ from issuer.model.conditions import Condition
 from issuer.model.examples import EXAMPLES
 from issuer.model.kinds import KINDS, Kind
 from issuer.model.metadata import ObjectMeta
+from issuer.model.recorded import DecisionRecordList, RefusalCountList, Usage
 from issuer.protocol.authentication import METHOD_NAMES
 from issuer.reference.dialect import Schema, in_openapi_3_0
 from issuer.reference.discovery import APIGroup, APIGroupList, APIResourceList, APIVersions, VersionInfo
@@ -43,6 +44,9 @@ _MODELS: tuple[type[BaseModel], ...] = (
     Question,
     Explanation,
     AuditRecordList,
+    DecisionRecordList,
+    RefusalCountList,
+    Usage,
     APIVersions,
     APIGroup,
     APIGroupList,

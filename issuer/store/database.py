@@ -191,8 +191,14 @@ def database_errors() -> Iterator[None]:
         asyncpg.PostgresConnectionError,
         # What the driver says of a connection whose server went away while this process was paused.
         asyncpg.InternalClientError,
+        asyncpg.InterfaceError,
     ) as error:
         raise DatabaseUnavailable(_why(error)) from error
+    except asyncpg.PostgresError as error:
+        state = error.sqlstate or ""
+        if state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE_STATES:
+            raise DatabaseUnavailable(state) from error
+        raise
     except DBAPIError as error:
         state = _sqlstate(error)
         if state.startswith(_REFUSING_CLASSES):

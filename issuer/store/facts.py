@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
 
@@ -12,23 +12,33 @@ from issuer.signing.keyring import KeyRecord
 from issuer.store.database import Connection, Database
 from issuer.store.installation import read_master_key_check
 from issuer.store.keys import load_records
+from issuer.store.partitions import day_of
 from issuer.store.resources import resource_of
 from issuer.store.sealed import count_sealed
-from issuer.store.tables import resources, secret_versions
+from issuer.store.tables import decision_records, resources, secret_versions
 
 _VERSION_TABLE = "alembic_version"
-_READ, _WRITTEN = ("SELECT", "INSERT"), ("SELECT", "INSERT", "UPDATE", "DELETE")
+_WRITTEN = ("SELECT", "INSERT", "UPDATE", "DELETE")
 
 NEEDED_PRIVILEGES: Mapping[str, Sequence[str]] = {
     _VERSION_TABLE: ("SELECT",),
     "installation": ("SELECT", "UPDATE"),
     "resources": _WRITTEN,
     "changes": ("SELECT", "INSERT", "DELETE"),
-    "audit_records": _READ,
+    "audit_records": ("SELECT", "INSERT", "DELETE"),
+    "audit_seals": ("SELECT", "INSERT", "DELETE"),
+    "audit_keys": ("SELECT", "INSERT", "UPDATE"),
+    "record_chains": _WRITTEN,
+    "record_exports": ("SELECT", "INSERT", "UPDATE"),
+    "decision_records": ("SELECT", "INSERT"),
+    "checkpoints": ("SELECT", "INSERT", "DELETE"),
     "peppers": ("SELECT", "INSERT", "UPDATE"),
     "secret_versions": _WRITTEN,
     "signing_keys": _WRITTEN,
     "rotation_walk": ("SELECT", "UPDATE"),
+    "usage_days": _WRITTEN,
+    "usage_positions": _WRITTEN,
+    "refusal_counts": _WRITTEN,
 }
 """What `serve`, `bootstrap` and `rekey` do to each table. `migrate` owns them."""
 
@@ -73,7 +83,8 @@ class ServerFacts:
 class StoredFacts:
     """What stands in the tables. `sealed`: how many values each master key seals, by its id.
 
-    `undelivered`: accounts that wait too long for their secret, by name, at most MAX_COUNTED of them.
+    `undelivered`: accounts that wait too long for their secret, by name, at most MAX_COUNTED of them. `oldest_decisions`: the
+    day of the oldest decision there is.
     """
 
     master_key_check: bytes | None = field(repr=False)
@@ -82,6 +93,7 @@ class StoredFacts:
     keysets: tuple[Resource, ...]
     policies: tuple[Resource, ...]
     undelivered: tuple[str, ...]
+    oldest_decisions: date | None
 
 
 # Only what every user may read. `setting` is in the parameter's own unit, `current_setting` would be for people.
@@ -130,6 +142,15 @@ _MISSING_FUNCTION_PRIVILEGES = sa.text(
 )
 
 
+# Only its owner, or a member of that role, may take a day away from the table.
+_MISSING_OWNERSHIP = sa.text(
+    """
+    SELECT pg_get_userbyid(relowner) || ', the role that owns decision_records and so drops its days' FROM pg_class
+    WHERE oid = to_regclass('decision_records') AND NOT pg_has_role(relowner, 'USAGE')
+    """
+)
+
+
 async def read_server(database: Database) -> ServerFacts:
     """The server's facts. Raises DatabaseUnavailable."""
     async with database.transaction() as connection:
@@ -160,6 +181,7 @@ async def read_stored(database: Database, undelivered_for: timedelta) -> StoredF
             keysets=tuple(each for each in found if each.kind == KEY_SET.kind),
             policies=tuple(each for each in found if each.kind != KEY_SET.kind),
             undelivered=await _undelivered(connection, undelivered_for),
+            oldest_decisions=await _oldest_decisions(connection),
         )
 
 
@@ -200,7 +222,8 @@ async def _missing_privileges(connection: Connection) -> tuple[str, ...]:
     tables = {"relations": [table for table, _ in pairs], "privileges": [privilege for _, privilege in pairs]}
     of_tables = await connection.execute(_MISSING_TABLE_PRIVILEGES, tables)
     of_functions = await connection.execute(_MISSING_FUNCTION_PRIVILEGES, {"functions": list(NEEDED_FUNCTIONS)})
-    return (*of_tables.scalars(), *of_functions.scalars())
+    ownership = await connection.execute(_MISSING_OWNERSHIP)
+    return (*of_tables.scalars(), *of_functions.scalars(), *ownership.scalars())
 
 
 async def _undelivered(connection: Connection, waiting_for: timedelta) -> tuple[str, ...]:
@@ -218,3 +241,9 @@ async def _undelivered(connection: Connection, waiting_for: timedelta) -> tuple[
         .limit(MAX_COUNTED)
     )
     return tuple((await connection.execute(query)).scalars())
+
+
+async def _oldest_decisions(connection: Connection) -> date | None:
+    query = sa.select(decision_records.c.id).order_by(decision_records.c.id).limit(1)
+    oldest = (await connection.execute(query)).scalar_one_or_none()
+    return day_of(oldest) if oldest is not None else None

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from issuer.store.tables import installation, peppers, secret_versions, signing_keys
+from issuer.store.tables import audit_keys, installation, peppers, secret_versions, signing_keys
 
 Key: TypeAlias = tuple[Any, ...]
 """The primary key of a row."""
@@ -40,8 +40,9 @@ class SealedColumn:
 UNDELIVERED_SECRETS = SealedColumn("undelivered secret", "undelivered secrets", secret_versions.c.sealed)
 SIGNING_KEYS = SealedColumn("signing key", "signing keys", signing_keys.c.sealed)
 PEPPERS = SealedColumn("pepper", "peppers", peppers.c.sealed)
+AUDIT_KEYS = SealedColumn("audit key", "audit keys", audit_keys.c.sealed)
 CHECK_VALUE = SealedColumn("check value", "check values", installation.c.master_key_check)
-SEALED_COLUMNS: Sequence[SealedColumn] = (UNDELIVERED_SECRETS, SIGNING_KEYS, PEPPERS, CHECK_VALUE)
+SEALED_COLUMNS: Sequence[SealedColumn] = (UNDELIVERED_SECRETS, SIGNING_KEYS, PEPPERS, AUDIT_KEYS, CHECK_VALUE)
 """All of them. The check value is the last one: until everything else is under another key, it vouches for the old one."""
 
 

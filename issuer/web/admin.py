@@ -1,6 +1,7 @@
-"""The admin port: the resource API behind the guard; health without names, and the reference, for whoever asks."""
+"""The admin port: the resource API behind the guard; health and metrics without names, and the reference, for whoever asks."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -12,12 +13,19 @@ from starlette.types import ASGIApp
 from issuer.model.faults import Fault, Reason
 from issuer.store.database import DatabaseUnavailable
 from issuer.web.guarded import DATABASE_AWAY, GuardedRoutes, fault_answer
+from issuer.web.metrics import metrics_route
 from issuer.web.referencepage import reference_route
+from issuer.web.tracing import traced
 from issuer.workers.readiness import Readiness
 
+if TYPE_CHECKING:
+    from issuer.observe.spans import Spans
 
-def admin_app(routes: Sequence[Route], readiness: Readiness, guarded: GuardedRoutes) -> ASGIApp:
-    """The ASGI app: health, and `routes`, which guard themselves."""
+
+def admin_app(
+    routes: Sequence[Route], readiness: Readiness, guarded: GuardedRoutes, spans: "Spans | None" = None
+) -> ASGIApp:
+    """The ASGI app: health, metrics, and `routes`, which guard themselves."""
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -46,10 +54,11 @@ def admin_app(routes: Sequence[Route], readiness: Readiness, guarded: GuardedRou
         fault = Fault(Reason.METHOD_NOT_ALLOWED, "this method is not possible here")
         return JSONResponse(fault.to_status(), status_code=405, headers=headers)
 
-    open_to_all = [Route("/livez", livez), Route("/readyz", readyz), reference_route()]
+    open_to_all = [Route("/livez", livez), Route("/readyz", readyz), metrics_route(readiness), reference_route()]
+    templates: Mapping[object, str] = {route.endpoint: route.path for route in (*open_to_all, *routes)}
     app = Starlette(routes=[*open_to_all, *routes], exception_handlers={404: not_found, 405: not_allowed})
     app.router.redirect_slashes = False  # a redirect would be made of the Host header
-    return app
+    return traced(app, lambda scope: templates.get(scope.get("endpoint"), ""), spans)
 
 
 def _verbose(readiness: Readiness) -> Iterator[str]:

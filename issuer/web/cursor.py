@@ -15,7 +15,7 @@ _LABEL = b"issuer list cursor\0"
 
 @dataclass(frozen=True, slots=True)
 class Cursor:
-    """Where a page begins: behind (namespace, name), in a list begun at `revision`.
+    """Where a page begins: behind (namespace, name), in a list begun at `revision`; of records between two ids, without one.
 
     `namespace` is the one that is listed, None for all of them; `selectors` what chooses among the objects.
     """

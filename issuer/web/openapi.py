@@ -12,7 +12,8 @@ from issuer.model.faults import Reason
 from issuer.model.scopes import ADMIN_AUDIENCE, ADMIN_READ_SCOPE, ADMIN_SCOPE
 from issuer.protocol.metadata import TOKEN_PATH
 from issuer.reference.errors import MEANINGS
-from issuer.reference.operations import Operation, operations
+from issuer.reference.operation import Operation
+from issuer.reference.operations import operations
 from issuer.reference.parameters import PATH, QUERY, Parameter
 from issuer.reference.schemas import component_schemas, group_version_kind, reference
 
@@ -37,6 +38,10 @@ _HEADERS: Mapping[Reason, Mapping[str, Any]] = {
     Reason.SERVICE_UNAVAILABLE: _RETRY_AFTER,
 }
 _READ = ("application/json", "application/yaml")
+_TEXTS: Mapping[str, tuple[str, ...]] = {
+    "/reference": ("text/markdown", "text/html"),
+    "/metrics": ("text/plain", "application/openmetrics-text"),
+}
 _BODIES: Mapping[str, tuple[str, ...]] = {"patch": ("application/merge-patch+json",)}
 
 
@@ -115,8 +120,7 @@ def _answer(each: Operation) -> dict[str, Any]:
 
 def _content(each: Operation) -> dict[str, Any]:
     if not each.answer:
-        media_types = ("text/markdown", "text/html") if each.path == "/reference" else ("text/plain",)
-        return {media_type: {"schema": {"type": "string"}} for media_type in media_types}
+        return {media_type: {"schema": {"type": "string"}} for media_type in _TEXTS.get(each.path, ("text/plain",))}
     schemas = [reference(name) for name in each.answer]
     schema = schemas[0] if len(schemas) == 1 else {"oneOf": schemas}
     content = {media_type: {"schema": schema} for media_type in _READ}

@@ -1,7 +1,7 @@
 """`/reference`: the reference page, as Markdown for programs and as HTML for a browser.
 
-Open, unlike everything else here but health: a browser has no token to send, and the page is the same for every issuer of
-this version, so it says nothing of this one.
+Open, unlike everything else here but health and metrics: a browser has no token to send, and the page is the same for every
+issuer of this version, so it says nothing of this one.
 """
 
 from base64 import b64encode

@@ -1,14 +1,16 @@
 """What is done again and again beside the requests, in bounded batches. Any replica may do it, several at once included."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any
 
 from issuer.administration.resources import Resources
-from issuer.events import Emit, WorkFailed, place_of
+from issuer.events import Emit, Work, WorkFailed, place_of
 from issuer.snapshot import Snapshot
 from issuer.store.changelog import trim_log
 from issuer.store.database import Database, DatabaseUnavailable
+from issuer.store.refusals import trim_refusals
+from issuer.store.usage import trim_positions, trim_usage
 
 KEEP_CHANGES_S = 86_400
 AFTER_FAILURE_S = 5
@@ -26,20 +28,22 @@ class Housekeeping:
     def __init__(self, emit: Emit, clock: Callable[[], float]) -> None:
         self._emit = emit
         self._clock = clock
-        self._late_from: dict[str, float] = {}
+        self._succeeded_at: dict[Work, float] = {}
+        self._late_after_s: dict[Work, float] = {}
 
     def every(
-        self, pause_s: float, name: str, step: Callable[[], Awaitable[None]]
+        self, pause_s: float, name: Work, step: Callable[[], Awaitable[object]]
     ) -> Callable[[], Coroutine[Any, Any, None]]:
         """A worker that takes the step again and again. An error of ours ends a step, never the worker."""
 
         async def run() -> None:
-            self._succeeded(name, pause_s)
+            self._late_after_s[name] = max(LATE_S, 2 * pause_s)
+            self._succeeded_at[name] = self._clock()
             while True:
                 await asyncio.sleep(pause_s)
                 try:
                     await step()
-                    self._succeeded(name, pause_s)
+                    self._succeeded_at[name] = self._clock()
                 except DatabaseUnavailable:
                     continue
                 except WorkUndone:
@@ -56,12 +60,14 @@ class Housekeeping:
 
         Tokens do not depend on it today: it makes a server degraded, never not ready.
         """
-        now = self._clock()
-        late = [name for name, late_from in self._late_from.items() if now > late_from]
+        late = [name for name, idle_s in self.idle_s.items() if idle_s > self._late_after_s[name]]
         return f"without success for a minute or longer: {', '.join(late)}" if late else None
 
-    def _succeeded(self, name: str, pause_s: float) -> None:
-        self._late_from[name] = self._clock() + max(LATE_S, 2 * pause_s)
+    @property
+    def idle_s(self) -> Mapping[Work, float]:
+        """How long ago each work that goes on here last succeeded, or was begun."""
+        now = self._clock()
+        return {name: now - at for name, at in self._succeeded_at.items()}
 
 
 def empty_terminating_namespaces(
@@ -89,3 +95,14 @@ async def trim_change_log(database: Database) -> None:
     while more:
         async with database.transaction() as connection:
             more = await trim_log(connection, KEEP_CHANGES_S)
+
+
+async def forget_usage(database: Database, keep_days: int) -> None:
+    """Forgets usage that is older than that, and what strangers were refused long ago, a batch a transaction."""
+    for trim in (lambda connection: trim_usage(connection, keep_days), trim_refusals):
+        more = True
+        while more:
+            async with database.transaction() as connection:
+                more = await trim(connection)
+    async with database.transaction() as connection:
+        await trim_positions(connection)

@@ -3,11 +3,11 @@
 from collections.abc import Awaitable, Callable
 
 from issuer.administration.keysteps import KeySteps
-from issuer.events import Emit, WorkFailed, place_of
+from issuer.events import Emit, Work, WorkFailed, place_of
 from issuer.store.database import DatabaseUnavailable
 from issuer.workers.housekeeping import WorkUndone
 
-WORK = "signing keys"
+WORK: Work = "signing keys"
 LOOK_S = 1.0
 """How late a step may be. Looking costs two small queries."""
 

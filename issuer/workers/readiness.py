@@ -1,40 +1,50 @@
-"""Whether the whole server can issue tokens: every worker says so of itself, the admin process listens.
+"""Whether the whole server can issue tokens, and what it has done: every worker says so of itself, the admin process listens.
 
-A worker that is not heard of any more is not ready, whatever it said last.
+A worker that is not heard of any more is not ready, whatever it said last; what it has counted by then stays counted.
 """
 
 import asyncio
 import json
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields, replace
+from operator import attrgetter
+
+from issuer.events import Work
 
 SAY_S = 0.25
 SILENT_S = 3.0
-_MAX_BYTES = 4096
+_MAX_BYTES = 65_536
+"""Several times what a State takes."""
 
 
 @dataclass(frozen=True, slots=True)
 class State:
     """What one process says of itself. `why_not_ready` None: ready; `revision` is how far it follows the database.
 
-    `clock_ahead_s`: how far its clock is ahead of the database's, None before that was measured.
+    `clock_ahead_s`: how far its clock is ahead of the database's, None before that was measured. `followed_s`: how long ago
+    it saw the database last. `accounts` are in memory; `hits`, `misses` and `queries`: how often one was found there, had to
+    be read, and what reading cost. `idle_s`: how long ago each piece of background work last succeeded. `counted`: the
+    numbers of `observe.metrics`.
     """
 
     why_not_ready: str | None
     degraded: str | None
     revision: int
     clock_ahead_s: float | None = None
+    pid: int | None = None
+    followed_s: float | None = None
+    accounts: int = 0
+    hits: int = 0
+    misses: int = 0
+    queries: int = 0
+    idle_s: Mapping[Work, float] = field(default_factory=dict)
+    counted: Sequence[float] = ()
 
-    def to_json(self) -> Mapping[str, object]:
-        """As said over the socket."""
-        return {
-            "whyNotReady": self.why_not_ready,
-            "degraded": self.degraded,
-            "revision": self.revision,
-            "clockAheadS": self.clock_ahead_s,
-        }
+
+_PARTS = attrgetter(*(part.name for part in fields(State)))
+"""Not `astuple`, which copies every number."""
 
 
 class Readiness:
@@ -61,7 +71,7 @@ class Readiness:
             if said is None:
                 states[name] = State("a worker has not started yet", None, 0)
             elif now - at > SILENT_S:
-                states[name] = State("a worker does not answer", None, said.revision)
+                states[name] = replace(said, why_not_ready="a worker does not answer")
             else:
                 states[name] = said
         return states
@@ -71,9 +81,8 @@ class Readiness:
         channel.settimeout(0)
         loop = asyncio.get_running_loop()
         while True:
-            said = json.loads(await loop.sock_recv(channel, _MAX_BYTES))
-            state = State(said["whyNotReady"], said["degraded"], said["revision"], said["clockAheadS"])
-            self._heard[said["name"]] = (self._clock(), state)
+            name, *said = json.loads(await loop.sock_recv(channel, _MAX_BYTES))
+            self._heard[name] = (self._clock(), State(*said))
 
 
 async def report(channel: socket.socket, name: str, own: Callable[[], State]) -> None:
@@ -81,5 +90,5 @@ async def report(channel: socket.socket, name: str, own: Callable[[], State]) ->
     channel.settimeout(0)
     while True:
         with suppress(OSError):
-            channel.send(json.dumps({"name": name, **own().to_json()}).encode())
+            channel.send(json.dumps([name, *_PARTS(own())]).encode())
         await asyncio.sleep(SAY_S)

@@ -92,14 +92,16 @@ class Reloader:
 
     def snapshot(self) -> Snapshot | None:
         """The world as last read; None before the first good read, and once the outage window is spent."""
-        return None if self._outage_s() > self._max_outage_s else self._snapshot
+        return None if self.followed_s > self._max_outage_s else self._snapshot
 
     @property
     def position(self) -> Position | None:
         """How far the database was followed; None before the first good read."""
         return self._position
 
-    def _outage_s(self) -> float:
+    @property
+    def followed_s(self) -> float:
+        """How long ago the database was last seen, or began to be looked for."""
         return self._sources.elapsed_s() - self._good_at
 
     @property
@@ -120,7 +122,7 @@ class Reloader:
 
         Then whether the clocks of this machine and the database are apart.
         """
-        age = self._outage_s()
+        age = self.followed_s
         if self._snapshot is None or age <= STALE_AFTER_S:
             return self._skew.degraded
         why = self._trouble or "the database does not answer"
@@ -143,7 +145,7 @@ class Reloader:
             # With the transaction over: compiling takes a while, and the database would end it.
             self._follow(sight)
             if self._reported:
-                self._emit(SnapshotCurrent(round(self._outage_s(), 3)))
+                self._emit(SnapshotCurrent(round(self.followed_s, 3)))
             self._good_at = self._sources.elapsed_s()
             self._why_not_ready = None
             self._trouble = ""
@@ -214,7 +216,7 @@ class Reloader:
         self._trouble = _IN_THE_WAY.get(type(error), why)
         if self._snapshot is None:
             self._why_not_ready = self._trouble
-        age = self._outage_s()
+        age = self.followed_s
         if age > STALE_AFTER_S and why not in self._reported:
             self._emit(SnapshotStale(round(age, 3), why))
             self._reported.add(why)

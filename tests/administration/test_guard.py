@@ -83,10 +83,12 @@ def requests_of(app: Any) -> Iterator[tuple[str, str]]:
             yield method, path
 
 
-OPEN = {"/livez", "/readyz", "/reference"}
+OPEN = {"/livez", "/readyz", "/metrics", "/reference"}
 
 
-async def test_every_route_but_health_and_the_reference_refuses_whoever_does_not_say_who_it_is(world: World) -> None:
+async def test_every_route_but_health_metrics_and_the_reference_refuses_whoever_does_not_say_who_it_is(
+    world: World,
+) -> None:
     asked = 0
     for method, path in requests_of(world.issuer.admin):
         answer = await world.anonymous.request(method, path)

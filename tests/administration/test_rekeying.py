@@ -25,7 +25,8 @@ from tests.store.rows import query
 from tests.world import World, started_world
 
 NEW = generate_master_key_line("new")
-PLAIN = {"secret_versions.hmac"}
+MACS = {"record_chains.mac", "record_chains.dropped_mac", "decision_records.mac", "audit_seals.mac"}
+PLAIN = {"secret_versions.hmac", "record_exports.sha256", *MACS}
 """Columns of bytes that are not sealed."""
 
 
@@ -162,10 +163,11 @@ async def test_every_transaction_records_who_replaced_which_master_key_of_how_mu
         {"rewrapped": "undelivered secrets", "count": 3, "replaced": ["test"]},
         {"rewrapped": "signing keys", "count": 4, "replaced": ["test"]},
         {"rewrapped": "peppers", "count": 1, "replaced": ["test"]},
+        {"rewrapped": "audit keys", "count": 1, "replaced": ["test"]},
         {"rewrapped": "check values", "count": 1, "replaced": ["test"]},
     ]
     listed = (await world.admin.get(f"/apis/{API_VERSION}/auditrecords?kind=MasterKey")).json()["items"]
-    assert [each["subject"] for each in listed] == [{"kind": "MasterKey", "name": "new", "uid": None}] * 4
+    assert [each["subject"] for each in listed] == [{"kind": "MasterKey", "name": "new", "uid": None}] * 5
 
 
 async def test_a_batch_that_is_not_committed_leaves_no_record(

@@ -10,8 +10,9 @@ from pydantic.fields import FieldInfo
 import issuer
 from issuer.cli import app
 from issuer.events import EVENT_TYPES
-from issuer.observe import LEVELS
+from issuer.observe.log import LEVELS
 from issuer.settings import Settings
+from tests.observe.exposed import exposed
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -37,6 +38,22 @@ def test_the_settings_table_is_the_settings_class() -> None:
     table = re.search(r"<!-- settings:.*?-->\n(.*?)<!-- /settings -->", README, re.DOTALL)
     assert table is not None
     assert table[1].splitlines()[2:] == settings_rows()
+
+
+def metric_rows() -> list[str]:
+    rows = []
+    for metric in exposed():
+        labels = {label for sample in metric.samples for label in sample.labels} - {"le"}
+        name = metric.name + {"counter": "_total", "info": "_info"}.get(metric.type, "")
+        said = ", ".join(sorted(labels)) or "–"  # noqa: RUF001 - a dash, as in the table
+        rows.append(f"| `{name}` | {metric.type} | {said} | {metric.documentation} |")
+    return rows
+
+
+def test_the_metrics_table_is_what_metrics_are_exposed() -> None:
+    table = re.search(r"<!-- metrics:.*?-->\n(.*?)<!-- /metrics -->", README, re.DOTALL)
+    assert table is not None
+    assert table[1].splitlines()[2:] == metric_rows()
 
 
 def test_every_command_stands_in_the_readme() -> None:

@@ -23,6 +23,8 @@ SPOILED = [
     ("administration/resources.py", "import sqlalchemy", "Only the store knows SQL"),
     ("administration/guard.py", "import starlette", "Only web knows Starlette"),
     ("store/world.py", "import logging", "Only observe logs"),
+    ("workers/readiness.py", "import prometheus_client", "Only observe and web know Prometheus"),
+    ("web/tracing.py", "import opentelemetry", "Only observe knows OpenTelemetry"),
     ("signing/signer.py", "import authlib", "Only protocol imports Authlib"),
 ]
 

@@ -16,7 +16,18 @@ from pathlib import Path
 
 from rich.console import Console
 
-from tests.benchmarks import administration, cpu, directory, governance, hostile, load, rotation, scale, workers
+from tests.benchmarks import (
+    administration,
+    cpu,
+    directory,
+    governance,
+    hostile,
+    load,
+    recording,
+    rotation,
+    scale,
+    workers,
+)
 from tests.benchmarks.report import BenchmarkFailed, Row, show, write
 from tests.benchmarks.stage import QUICK, THOROUGH, Effort, Stage, prepared_stage
 
@@ -43,6 +54,7 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "rotation": Benchmark(rotation.run),
     "hostile": Benchmark(hostile.run),
     "load": Benchmark(load.run, needs=("wrk", "taskset")),
+    "recording": Benchmark(recording.run),
     "directory": Benchmark(directory.run, needs=("wrk",)),
     "workers": Benchmark(workers.run, needs=("wrk",)),
     "scale": Benchmark(scale.run, needs=("wrk",), long=True),

@@ -21,17 +21,19 @@ import uvloop
 from sqlalchemy import event
 
 from issuer.model.scopes import ADMIN_AUDIENCE
-from issuer.observe import log_events
+from issuer.observe.log import log_events
 from issuer.settings import LogSettings, load_settings
 from issuer.wiring import Issuer, lay_foundation, wire
-from tests.benchmarks.cpu import Driver
-from tests.benchmarks.load import CONNECTIONS, Round, Server, Turns, on_cores, press, two_cores
+from tests.benchmarks.cpu import Driver, unrecorded
+from tests.benchmarks.load import Round, Server, Turns, on_cores, press, two_cores
 from tests.benchmarks.population import populate, stored_bytes
 from tests.benchmarks.report import MICROSECONDS, BenchmarkFailed, Budget, Row
 from tests.benchmarks.stage import FORM, QUICK, URL, Effort, Request, Stage
 from tests.benchmarks.steady import PER_S, p99, request_bytes, steady_load
 from tests.blackbox.processes import Started, serving
 from tests.world import TOKEN
+
+_CONNECTIONS = 64
 
 CYCLED = Budget("≥", 0.8)
 LATENCY = Budget("≤", 1.5)
@@ -210,7 +212,7 @@ async def _too_small(stage: Stage, url: str, authorizations: Sequence[str], effo
             return wire(lay_foundation(settings, log_events(LogSettings(), nowhere)))
 
         issuers = small, large = wired(number // 10), wired(number + _ROOM)
-        drivers = {issuer: Driver(issuer.public, Request("", form=FORM), authorizations) for issuer in issuers}
+        drivers = {issuer: Driver(unrecorded(issuer), Request("", form=FORM), authorizations) for issuer in issuers}
         per_s: dict[Issuer, list[float]] = {issuer: [] for issuer in issuers}
         queries: list[float] = []
         statements = _statements(small)
@@ -250,5 +252,5 @@ def _statements(issuer: Issuer) -> list[str]:
 async def _asked_per_s(driver: Driver, tokens: int) -> float:
     """How many a second a crowd gets, of so many in all."""
     started = time.perf_counter()
-    await asyncio.gather(*(driver.ask(tokens // CONNECTIONS) for _ in range(CONNECTIONS)))
-    return tokens // CONNECTIONS * CONNECTIONS / (time.perf_counter() - started)
+    await asyncio.gather(*(driver.ask(tokens // _CONNECTIONS) for _ in range(_CONNECTIONS)))
+    return tokens // _CONNECTIONS * _CONNECTIONS / (time.perf_counter() - started)

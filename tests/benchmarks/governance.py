@@ -10,12 +10,12 @@ import uvloop
 
 from issuer.model.kinds import AUTH_POLICY, CLUSTER_AUTH_POLICY, parse_manifest
 from issuer.model.resource import Resource
-from issuer.observe import log_events
+from issuer.observe.log import log_events
 from issuer.policy.ceilings import Policies, compile_policy, index_policies
 from issuer.settings import LogSettings, load_settings
 from issuer.snapshot import Snapshot
 from issuer.wiring import Issuer, lay_foundation, wire
-from tests.benchmarks.cpu import Driver
+from tests.benchmarks.cpu import Driver, unrecorded
 from tests.benchmarks.report import MICROSECONDS, BenchmarkFailed, Budget, Row
 from tests.benchmarks.stage import URL, Effort, Stage
 from tests.governance.builders import resource
@@ -42,7 +42,7 @@ async def _compare(stage: Stage, effort: Effort) -> list[Row]:
             for issuer in (free, governed):
                 await issuer.reloader.catch_up()
             _put_in_force(governed, index_policies(map(compile_policy, written), {NAMESPACE: {}}))
-            drivers = Driver(governed.public, stage.request), Driver(free.public, stage.request)
+            drivers = Driver(unrecorded(governed), stage.request), Driver(unrecorded(free), stage.request)
             for driver in drivers:
                 await driver.check()
                 await driver.spend_us(effort.cpu_tokens)

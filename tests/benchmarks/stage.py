@@ -64,7 +64,7 @@ def prepared_stage() -> Iterator[Stage]:
         server_url = os.environ.get("ISSUER_TEST_DATABASE_URL")
         if not server_url:
             folder = stack.enter_context(TemporaryDirectory(prefix="issuer-bench-"))
-            postgres = EmbeddedPostgres(Path(folder) / "postgres", durable=False)
+            postgres = EmbeddedPostgres(Path(folder) / "postgres")
             stack.callback(postgres.stop)
             server_url = postgres.start()
         databases = stack.enter_context(Databases(server_url))

@@ -16,6 +16,13 @@ if file then
   end
 end
 
+-- With BENCH_PAUSE_MS, each connection rests between its requests, so long on average: a load that is less than the server can
+-- bear. By chance, as independent clients do: those that are answered together must not ask together for ever.
+local pause = tonumber(os.getenv("BENCH_PAUSE_MS"))
+if pause then
+  delay = function() return math.floor(-pause * math.log(1 - math.random()) + 0.5) end
+end
+
 function done(summary, latency)
   local errors = summary.errors
   io.write(string.format(

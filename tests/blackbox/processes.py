@@ -25,7 +25,7 @@ ISSUER = (sys.executable, "-m", "issuer")
 ANY_PORT = ("--public", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 PATIENCE_S = 30.0
 # Nothing of the tests' own surroundings may decide what the program does.
-CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("ISSUER_", "DEMO_"))} | {
+CLEAN = {name: value for name, value in os.environ.items() if not name.startswith(("ISSUER_", "DEMO_", "OTEL_"))} | {
     "PYTHONPATH": str(ROOT)
 }
 

@@ -173,6 +173,11 @@ def accelerated(environment: dict[str, str], day_s: float, outage_s: float) -> d
     }
 
 
+def spooling(folder: Path) -> dict[str, str]:
+    """Tokens go on while the database is away."""
+    return {"ISSUER_AUDIT__ON_OUTAGE": "spool", "ISSUER_AUDIT__SPOOL_DIR": str(folder)}
+
+
 @pytest.mark.parametrize(
     ("rotations", "day_s", "outage_s", "held_s"),
     [
@@ -196,7 +201,10 @@ async def test_no_token_fails_to_verify_while_keys_rotate(
     async with wire.listening() as port:
         held_url = there.set(host="127.0.0.1", port=port).render_as_string(hide_password=False)
         common = {"ISSUER_URL": ISSUER, "ISSUER_MASTER_KEY": databases.bootstrapped.master_key}
-        environments = [{**common, "ISSUER_DATABASE_URL": url} for url in (database_url, held_url)]
+        environments = [
+            {**common, "ISSUER_DATABASE_URL": url, **spooling(tmp_path / f"spool-{number}")}
+            for number, url in enumerate((database_url, held_url))
+        ]
         running = replicas(tmp_path, *(accelerated(each, day_s, outage_s) for each in environments))
         # In threads: what starts and stops processes waits, and the wire has to go on meanwhile.
         servers = await asyncio.to_thread(running.__enter__)

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from issuer.administration.bootstrap import KEY_PURPOSE, PEPPER_PURPOSE
 from issuer.administration.secrets import SEAL_PURPOSE
 from issuer.store.keys import load_keys
+from issuer.workers.folding import UsageFolder
 from tests.canary.leaks import leaks
 from tests.world import ACCOUNTS, NAMESPACES, World
 
@@ -41,7 +42,16 @@ async def used(world: World) -> dict[str, bytes]:
         assert current.status_code == 200
         answer = await world.token(answer.json()["clientId"], answer.json()["clientSecret"])
         tokens.append(answer.json()["access_token"])
+    # A secret where everything else belongs: its owner's own, and a stranger's.
+    mixed_up = await world.account("mixed-up")
+    secrets["mixed-up/1"] = mixed_up.secret.encode()
+    await mixed_up.token(scope=mixed_up.secret, resource=mixed_up.secret)
+    for name, secret in ((mixed_up.secret, mixed_up.secret), (mixed_up.client_id, tokens[-1])):
+        await world.token(name, secret, scope=mixed_up.secret, resource=mixed_up.secret)
     await world.issuer.first_uses.flush()
+    await world.issuer.recorder.finish()
+    await world.issuer.refusals.flush()
+    assert await UsageFolder(world.issuer.databases[1]).fold() > 0
     patched = await world.admin.patch(paths["rotated"], json={"spec": {"disabled": True}}, headers=MERGE_PATCH)
     assert patched.status_code == 200
     await world.admin.delete(paths["deleted"])

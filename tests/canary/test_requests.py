@@ -1,4 +1,4 @@
-"""A secret put into any place of a request stays out of logs, events and answers.
+"""A secret put into any place of a request stays out of logs, events, metrics, spans and answers.
 
 Two canaries: one of our own secrets, which redaction would take out of a log line, and a word without any shape, which
 only not being there keeps out. What a sender may read again in its own error are names (of an object, of a field); never a
@@ -8,33 +8,43 @@ value.
 import io
 import logging
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from itertools import product
 from typing import Any
 
 import httpx
 import pytest
+from opentelemetry.exporter.otlp.proto.common.trace_encoder import encode_spans
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from prometheus_client import generate_latest
 
 from issuer.credentials import format_secret
 from issuer.events import AdminRequestRefused, RequestFailed, TokenRefused
-from issuer.observe import log_events
+from issuer.observe.log import log_events
+from issuer.observe.spans import Spans
 from issuer.settings import LogSettings
+from issuer.web.metrics import Exposition
 from tests.canary.leaks import leaks
-from tests.world import ACCOUNTS, NAMESPACES, SCOPES, TOKEN, Client, World, basic
+from tests.databases import Databases
+from tests.world import ACCOUNTS, NAMESPACES, SCOPES, TOKEN, Client, World, basic, started_world
 
 SHAPED = format_secret(b"\x07" * 32)
 SHAPELESS = "correct-horse-battery-staple"
 CANARIES = {"shaped": SHAPED.encode(), "shapeless": SHAPELESS.encode()}
 FORM = {"content-type": "application/x-www-form-urlencoded"}
 ACCOUNT = ACCOUNTS.format(namespace="payments")
+TRACEPARENT = "cc-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"  # of a later version, so that more may follow
 
 
 class Ears:
-    """Hears everything an operator could read: log lines of both renderings at debug, and the events themselves."""
+    """Hears everything an operator could read: log lines of both renderings at debug, metrics, spans, the events themselves."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, exported: InMemorySpanExporter) -> None:
         self.world = world
+        self.exported = exported
         self.heard = len(world.events)
+        self.metrics = Exposition(world.issuer.readiness)
         self.streams = [io.StringIO(), io.StringIO()]
         self.emits = []
         handlers: list[logging.Handler] = []
@@ -45,7 +55,7 @@ class Ears:
         logging.root.setLevel(logging.DEBUG)
 
     def news(self) -> tuple[str, str]:
-        """Events and log lines since the last time."""
+        """Events since the last time; log lines and spans since then, and metrics."""
         events, self.heard = self.world.events[self.heard :], len(self.world.events)
         for event in events:
             for emit in self.emits:
@@ -54,13 +64,29 @@ class Ears:
         for stream in self.streams:
             stream.seek(0)
             stream.truncate()
-        return repr(events), lines
+        spans = encode_spans(self.exported.get_finished_spans()).SerializeToString().decode("latin-1")
+        self.exported.clear()
+        return repr(events), lines + spans + generate_latest(self.metrics).decode()
 
 
 @pytest.fixture
-def ears(world: World) -> Iterator[Ears]:
+def exported() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+@pytest.fixture
+async def world(databases: Databases, database_url: str, exported: InMemorySpanExporter) -> AsyncIterator[World]:
+    """As everywhere, with every request traced."""
+    spans = Spans(SimpleSpanProcessor(exported))
+    async with started_world(database_url, databases.bootstrapped, spans=spans) as started:
+        yield started
+
+
+@pytest.fixture
+def ears(world: World, exported: InMemorySpanExporter) -> Iterator[Ears]:
     handlers, level = logging.root.handlers, logging.root.level
-    yield Ears(world)
+    exported.clear()
+    yield Ears(world, exported)
     logging.root.handlers = handlers
     logging.root.setLevel(level)
 
@@ -110,8 +136,16 @@ def token_requests(client_id: str, secret: str, canary: str) -> dict[str, dict[s
         "query": {"params": {"client_secret": canary}, "data": form, "headers": good},
         "content type": {"content": canary, "headers": {**good, "content-type": canary}},
         "JSON": {"json": {"client_id": client_id, "client_secret": canary}},
+        "trace context": {"data": form, "headers": {**good, **trace_context(canary, canary)}},
+        "trace context of a trace": {"data": form, "headers": {**good, **trace_context(TRACEPARENT, canary)}},
+        "behind a trace": {"data": form, "headers": {**good, **trace_context(f"{TRACEPARENT}-{canary}", canary)}},
         "any header": {"data": form, "headers": {**good, "x-secret": canary, "user-agent": canary}},
     }
+
+
+def trace_context(traceparent: str, canary: str) -> dict[str, str]:
+    """The headers of W3C Trace Context and Baggage."""
+    return {"traceparent": traceparent, "tracestate": f"a={canary},{canary}=b", "baggage": f"{canary}={canary}"}
 
 
 PLACES = list(token_requests("", "", ""))
@@ -126,13 +160,13 @@ async def test_whatever_a_token_request_carries_is_never_repeated(ears: Ears, cl
         answered.add(answer.status_code)
         assert leaks(heap(answer, ears), CANARIES) == set(), place
     assert answered == {200, 400, 401, 413}
-    assert len(client.world.seen(TokenRefused)) >= len(PLACES) - 4
+    assert len(client.world.seen(TokenRefused)) >= len(PLACES) - 7
     assert client.world.seen(RequestFailed) == []
 
 
 async def test_nor_with_another_method_or_path(ears: Ears, world: World) -> None:
     paths = (TOKEN, f"{TOKEN}/{SHAPED}", f"/{SHAPELESS}", f"/.well-known/{SHAPED}")
-    for method, path in product(("GET", "PUT", "DELETE", "OPTIONS", "PATCH"), paths):
+    for method, path in product(("GET", "PUT", "DELETE", "OPTIONS", "PATCH", SHAPELESS.upper()), paths):
         url = f"{path}?client_secret={SHAPELESS}"
         answer = await world.public.request(method, url, headers={"authorization": basic(SHAPELESS, SHAPED)})
         assert answer.status_code in {404, 405}
@@ -162,6 +196,9 @@ async def test_the_ears_hear(ears: Ears, client: Client) -> None:
     events, lines = ears.news()
     assert leaks(events.encode(), CANARIES) == {"shaped", "shapeless"}
     assert leaks(lines.encode(), CANARIES) == {"shapeless"}
+    with Spans(SimpleSpanProcessor(ears.exported)).serving("GET", "http", None) as span:
+        span.set_attribute("http.route", SHAPELESS + "!")
+    assert SHAPELESS + "!" in ears.news()[1]
     logging.getLogger("library").warning("careless: %s", SHAPELESS + "!")  # noqa: TID251 - plays the library
     assert SHAPELESS + "!" in ears.news()[1]
 

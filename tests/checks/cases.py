@@ -76,6 +76,7 @@ def stored(*, given: Any = None, master_key: MasterKey | None = KEY, **changed: 
         keysets=(keyset(), keyset("rs256")),
         policies=(),
         undelivered=(),
+        oldest_decisions=NOW.date() - timedelta(days=30),
     )
     return Stored(settings(**(given or {})), master_key, replace(facts, **changed), NOW)
 

@@ -241,18 +241,18 @@ ROWS = {
     ),
     "connections that fit exactly": Row(
         "connections",
-        connected(connection_limit=64),
+        connected(connection_limit=76),
         OK,
-        "2 replicas of 2 processes with up to 16 connections each make 64; this user may open 64",
+        "2 replicas of 2 processes with up to 19 connections each make 76; this user may open 76",
     ),
     "one connection too few": Row(
-        "connections", connected(connection_limit=63), WARNING, "only 63.*503|84 or more, or database.pool_size to 9;"
+        "connections", connected(connection_limit=75), WARNING, "only 75.*503|96 or more, or database.pool_size to 9;"
     ),
     "a deployment no pool is small enough for": Row(
         "connections",
         connected(plan=Plan(25, 4), connection_limit=97),
         WARNING,
-        "25 replicas of 5 processes.* 2000|2020 or more; ",
+        "25 replicas of 5 processes.* 2375|2395 or more; ",
     ),
     "one replica": Row("connections", connected(plan=Plan(1, 1)), OK, "1 replica of 2 processes"),
     "statements that end": Row("timeouts", connected(), OK, "after 5 s"),
@@ -402,6 +402,25 @@ ROWS = {
         stored(undelivered=tuple(f"n/a{number}" for number in range(MAX_COUNTED))),
         WARNING,
         "7 days: 1000 or more|n/a4|… and 995 more",
+    ),
+    "decisions that leave in time": Row(
+        "retention", stored(given={"audit": {"export_dir": "/exported"}}), OK, "after 30 days, into audit.export_dir"
+    ),
+    "decisions that may stay a while": Row(
+        "retention", stored(), OK, "after 30 days, once there is an audit.export_dir"
+    ),
+    "no decisions yet": Row("retention", stored(oldest_decisions=None), OK, "leave the database after 30 days"),
+    "decisions that cannot leave": Row(
+        "retention",
+        stored(oldest_decisions=NOW.date() - timedelta(days=33)),
+        WARNING,
+        "for 33 days, though audit.keep_decisions_days is 30: there is no audit.export_dir|set audit.export_dir",
+    ),
+    "decisions that do not leave": Row(
+        "retention",
+        stored(oldest_decisions=NOW.date() - timedelta(days=33), given={"audit": {"export_dir": "/exported"}}),
+        WARNING,
+        "for 33 days, though audit.keep_decisions_days is 30.|DayKept",
     ),
     "policies without a fault": Row(
         "policies",

@@ -104,7 +104,7 @@ def section(output: str, title: str) -> list[str]:
 def test_one_object_by_every_spelling(issuer: FakeIssuer, run: Run, words: tuple[str, ...]) -> None:
     result = run("describe", *words)
     assert result.exit_code == 0, result.output
-    assert issuer.seen == [f"GET {ACCOUNT}", f"GET {NAMESPACE}/auditrecords"]
+    assert issuer.seen == [f"GET {ACCOUNT}", f"GET {ACCOUNT}/usage", f"GET {NAMESPACE}/auditrecords"]
     assert dict(issuer.requests[-1].url.params) == {"uid": UID, "limit": "10"}
 
 
@@ -174,6 +174,52 @@ def test_credentials_say_what_becomes_of_them(issuer: FakeIssuer, run: Run) -> N
     assert older.split()[:2] == ["1", "grace"]
     assert f"{at(hours=20.5)} (in 20h)" in older
     assert older.rstrip().endswith("accepted until it retires")
+
+
+def use(issued: int, refused: int, ago: float, **what: str) -> dict[str, Any]:
+    return {**what, "issued": issued, "refused": refused, "lastUsed": at(minutes=-ago)}
+
+
+def used(fake: FakeIssuer, **parts: Any) -> None:
+    """What `/usage` answers."""
+    empty = {
+        "since": "2026-12-17",
+        "issued": 0,
+        "refused": 0,
+        "days": [],
+        "credentials": [],
+        "scopes": [],
+        "sources": [],
+    }
+    fake.overrides["GET", "/usage"] = lambda _: httpx.Response(200, json=empty | parts)
+
+
+def test_usage_says_how_often_when_last_by_what_and_from_where(issuer: FakeIssuer, run: Run) -> None:
+    used(
+        issuer,
+        **use(9, 1, 3.5),
+        credentials=[use(8, 0, 3.5, credential="secret/2"), use(1, 1, 90.5, credential="secret/1")],
+        scopes=[use(9, 0, 3.5, scope="api:payments", audience="https://a.example"), use(0, 1, 9.5, scope="?")],
+        sources=[use(9, 1, 3.5, source="192.0.2.1"), use(1, 0, 9.5)],
+    )
+    header, *lines = section(run("describe", "payments-prod/payment-service").stdout, "Usage since 2026-12-17")
+    assert header.split() == ["BY", "TOKENS", "REFUSED", "LAST", "USED"]
+    assert [line.split("   ")[0].strip() for line in lines] == [
+        "the account",
+        "credential secret/2",
+        "credential secret/1",
+        "scope api:payments for https://a.example",
+        "scope not its own",
+        "source 192.0.2.1",
+        "source all others",
+    ]
+    assert lines[0].split()[2:] == ["9", "1", at(minutes=-3.5), "(3m", "ago)"]
+
+
+def test_an_account_that_was_never_used_says_so_and_an_older_issuer_says_nothing(issuer: FakeIssuer, run: Run) -> None:
+    assert "Usage" not in run("describe", "payments-prod/payment-service").stdout
+    used(issuer)
+    assert section(run("describe", "payments-prod/payment-service").stdout, "Usage since 2026-12-17") == ["  none"]
 
 
 def test_events_tell_who_did_what_and_in_short_what_changed(issuer: FakeIssuer, run: Run) -> None:

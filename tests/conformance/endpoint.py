@@ -13,7 +13,7 @@ import httpx
 
 from issuer.credentials import SecretVersion
 from issuer.directory import Directory
-from issuer.events import Event, TokenRefused
+from issuer.events import Event, TokenIssued, TokenRefused
 from issuer.issuance import Issuance
 from issuer.model.kinds import SERVICE_ACCOUNT, parse_manifest
 from issuer.model.resource import Resource, client_id_of, parse_client_id
@@ -123,6 +123,7 @@ class Endpoint:
         self.peer = "192.0.2.1"
         self.accounts: dict[UUID, Account] = {}
         self.events: list[Event] = []
+        self.recorded: list[TokenIssued] = []
         self.now = NOW
         self.loads = 0
         limits = Limits(default_audience=issuer, default_ttl_s=600, max_ttl_s=86_400)
@@ -146,6 +147,8 @@ class Endpoint:
             directory=self.directory,
             sources=sources,
             emit=self.events.append,
+            record=self._record,
+            note=lambda _: None,
             rates=Rates(100),
             note_first_use=lambda *_: None,
             hasten=self._hasten,
@@ -154,6 +157,10 @@ class Endpoint:
         self.trusted_proxies = trusted_proxies
         self.serve()
         self.client_id = self.add(audiences=[API, "https://ledger.example"])
+
+    async def _record(self, issued: TokenIssued) -> None:
+        """The record, which takes everything at once."""
+        self.recorded.append(issued)
 
     def serve(self) -> None:
         """The app on `issuance` as it is now."""

@@ -103,6 +103,7 @@ def ungoverned(of: Grant, limits: Limits = LIMITS) -> Governed:
         ttl=ttl,
         rate=None,
         rotation=of.rotation,
+        recorded="[]",
     )
 
 

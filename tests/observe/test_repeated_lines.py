@@ -15,9 +15,10 @@ from issuer.events import (
     ResourceWritten,
     RetiredSecretPresented,
     ServerStopping,
+    TokenAnswered,
     TokenRefused,
 )
-from issuer.observe import MAX_DIFFERENT, REPEATS_S, log_events
+from issuer.observe.log import MAX_DIFFERENT, REPEATS_S, log_events
 from issuer.settings import LogSettings
 
 HERE = "192.0.2.1"
@@ -37,7 +38,7 @@ class Log:
     def __init__(self) -> None:
         self.now = 1000.0
         self._stream = io.StringIO()
-        self.emit: Emit = log_events(LogSettings(format="json"), self._stream, lambda: self.now)
+        self.emit: Emit = log_events(LogSettings(format="json", level="debug"), self._stream, lambda: self.now)
 
     def lines(self) -> list[dict[str, Any]]:
         """Those written since the last call."""
@@ -122,6 +123,7 @@ def test_however_many_differ_the_lines_are_bounded_and_the_rest_is_a_number(log:
 REPEATED = {
     "a retired secret": RetiredSecretPresented("sa-1", 3, HERE),
     "administrators refused": AdminRequestRefused("", "list", "Namespace", "", "", "no token"),
+    "answers": TokenAnswered(401, 0.001),
     "an error of ours": RequestFailed("/oauth2/token", "KeyError", "issuance.py:1"),
 }
 

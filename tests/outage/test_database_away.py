@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, closing
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -13,11 +14,12 @@ import pytest
 from asyncpg.connect_utils import SessionAttribute
 from sqlalchemy.engine import make_url
 
-from issuer.events import ListenerLost, SnapshotCurrent, SnapshotStale
+from issuer.events import ListenerLost, RecordsDurable, RecordsNotDurable, SnapshotCurrent, SnapshotStale
 from issuer.signing.sealing import generate_master_key_line
 from issuer.store import database, listener
 from issuer.store.database import Database, DatabaseUnavailable, ReadOnlyStandby
 from issuer.workers.loading import AccountLoader
+from issuer.workers.recorder import COMMIT_S
 from issuer.workers.reload import STALE_AFTER_S
 from tests.blackbox.clusters import BaseBackup, Cluster
 from tests.databases import Bootstrapped, bootstrap, folder_in_memory
@@ -109,10 +111,11 @@ def is_not_now(answer: httpx.Response) -> bool:
 
 
 @pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
-async def test_known_accounts_go_on_for_the_outage_window_others_are_told_to_come_back_and_all_recovers_by_itself(
-    cluster: Cluster, bootstrapped: Bootstrapped, trouble: Trouble
+async def test_with_a_spool_known_accounts_go_on_for_the_outage_window_others_are_told_to_come_back_and_all_recovers_by_itself(
+    cluster: Cluster, bootstrapped: Bootstrapped, trouble: Trouble, tmp_path: Path
 ) -> None:
-    async with running(cluster, bootstrapped) as world:
+    spool = {"on_outage": "spool", "spool_dir": tmp_path}
+    async with running(cluster, bootstrapped, audit=spool) as world:
         names = [f"a-{uuid4()}" for _ in range(2)]
         known, cold = [await world.account(name) for name in names]
         assert (await known.token()).status_code == 200
@@ -123,6 +126,32 @@ async def test_known_accounts_go_on_for_the_outage_window_others_are_told_to_com
         finally:
             await asyncio.to_thread(trouble.end, cluster)
         await _once_it_is_back(world, known, cold)
+
+
+@pytest.mark.parametrize("trouble", TROUBLES.values(), ids=TROUBLES.keys())
+async def test_without_one_the_first_record_that_cannot_be_committed_ends_tokens_and_readiness_until_it_is(
+    cluster: Cluster, bootstrapped: Bootstrapped, trouble: Trouble
+) -> None:
+    async with running(cluster, bootstrapped) as world:
+        known = await world.account(f"a-{uuid4()}")
+        assert (await known.token()).status_code == 200
+        await asyncio.to_thread(trouble.begin, cluster)
+        try:
+            assert await ready(world) == 200
+            begun = time.monotonic()
+            answers = await asyncio.gather(*(known.token() for _ in range(20)))
+            assert all(map(is_not_now, answers))
+            assert time.monotonic() - begun < COMMIT_S + 1
+            assert await ready(world) == 503
+            begun = time.monotonic()
+            assert is_not_now(await known.token()), "nobody waits for what is known to be away"
+            assert time.monotonic() - begun < COMMIT_S
+            assert {event.spooling for event in world.seen(RecordsNotDurable)} == {False}
+        finally:
+            await asyncio.to_thread(trouble.end, cluster)
+        await until(lambda: world.seen(RecordsDurable))
+        await eventually_200(known.token)
+        assert await ready(world) == 200
 
 
 async def _while_it_is_away(world: World, known: Client, cold: Client) -> None:

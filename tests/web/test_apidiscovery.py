@@ -28,7 +28,11 @@ async def test_a_client_finds_its_way_from_the_groups_to_the_kinds(world: World)
     listed = await read(world, f"/apis/{version}", "APIResourceList")
     assert listed["groupVersion"] == version
     kinds = {each["kind"] for each in listed["resources"]}
-    assert kinds == {kind.kind for kind in KINDS if kind is not NAMESPACE} | {"AuditRecord"}
+    assert kinds == {kind.kind for kind in KINDS if kind is not NAMESPACE} | {
+        "AuditRecord",
+        "DecisionRecord",
+        "RefusalCount",
+    }
 
 
 async def test_the_core_api_has_namespaces(world: World) -> None:

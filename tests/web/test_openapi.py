@@ -89,14 +89,14 @@ def test_every_operation_has_a_name_of_its_own_as_kubernetes_gives_them() -> Non
     } <= set(ids)
 
 
-def test_every_operation_but_health_and_reference_needs_a_token(document: dict[str, Any]) -> None:
+def test_every_operation_but_health_metrics_and_reference_needs_a_token(document: dict[str, Any]) -> None:
     free = {
         path
         for path, item in document["paths"].items()
         for method in METHODS
         if not item.get(method, {}).get("security", 1)
     }
-    assert free == {"/livez", "/readyz", "/reference"}
+    assert free == {"/livez", "/readyz", "/metrics", "/reference"}
 
 
 async def test_what_the_document_says_needs_a_token_is_refused_without_one(world: World) -> None:
@@ -175,6 +175,7 @@ async def test_what_sub_resources_answer_is_as_the_schemas_say(world: World) -> 
         ("Credential", await world.admin.get(f"{client.path}/credentials/current")),
         ("ServiceAccount", await world.admin.post(f"{client.path}/credentials/2/acknowledge")),
         ("AuditRecordList", await world.admin.get("/apis/auth.nauthera.io/v1alpha1/auditrecords")),
+        ("DecisionRecordList", await world.admin.get("/apis/auth.nauthera.io/v1alpha1/decisionrecords")),
         ("AuthPolicy", await _dry_run_of_a_policy(world)),
         ("Status", await world.admin.get(account_path("nobody"))),
         ("Status", await world.admin.post(account_path("nobody"), json={})),

@@ -13,7 +13,7 @@ from issuer.workers.housekeeping import LATE_S, Housekeeping, WorkUndone
 
 
 async def run_until(chores: Housekeeping, step: Callable[[], Awaitable[None]], happened: Callable[[], bool]) -> None:
-    task = asyncio.create_task(chores.every(0.001, "digging", step)())
+    task = asyncio.create_task(chores.every(0.001, "expiry", step)())
     try:
         async with asyncio.timeout(10):
             while not happened():  # noqa: ASYNC110
@@ -39,7 +39,7 @@ async def test_neither_an_outage_nor_an_error_of_ours_ends_the_worker(monkeypatc
     await run_until(Housekeeping(events.append, lambda: 0.0), step, lambda: len(taken) > len(outcomes))
     (failed,) = events
     assert isinstance(failed, WorkFailed)
-    assert (failed.worker, failed.error) == ("digging", "ValueError")
+    assert (failed.worker, failed.error) == ("expiry", "ValueError")
     assert "a secret" not in str(failed)
 
 
@@ -54,7 +54,7 @@ async def test_work_that_has_said_itself_why_it_is_undone_is_not_said_again_and_
     chores = Housekeeping(events.append, lambda: now[0])
     await run_until(chores, step, lambda: taken[0] > 0)
     now[0] = LATE_S + 1
-    assert (events, chores.late) == ([], "without success for a minute or longer: digging")
+    assert (events, chores.late) == ([], "without success for a minute or longer: expiry")
 
 
 async def test_work_that_does_not_succeed_for_a_minute_is_late_until_it_does() -> None:
@@ -68,7 +68,7 @@ async def test_work_that_does_not_succeed_for_a_minute_is_late_until_it_does() -
     chores = Housekeeping(lambda _: None, lambda: now[0])
     await run_until(chores, step, lambda: taken[0] > 1)
     said = [chores.late for now[0] in (LATE_S, LATE_S + 1)]
-    assert said == [None, "without success for a minute or longer: digging"]
+    assert said == [None, "without success for a minute or longer: expiry"]
     works[0], taken[0] = True, 0
     await run_until(chores, step, lambda: taken[0] > 1)
     assert chores.late is None

@@ -1,4 +1,4 @@
-"""Events become log lines (later also metrics and audit records). The only module that logs, and where redaction lives.
+"""Events become log lines. The only module that logs, and where redaction lives.
 
 Nothing secret is ever put into an event; what looks like a secret all the same is taken out here, once more. What strangers
 can bring about as often as they like is a line once and a number after it: nobody fills our disk.
@@ -9,13 +9,16 @@ import re
 import sys
 import time
 from collections.abc import Callable, Hashable, Mapping, MutableMapping
+from contextlib import suppress
 from dataclasses import dataclass, fields
+from threading import RLock
 from typing import Any, Literal, TextIO, TypeAlias
 
 import structlog
 
 from issuer import events
-from issuer.events import EVENT_TYPES, Emit, Event
+from issuer.events import EVENT_TYPES, Caller, Emit, Event
+from issuer.model.resource import client_id_of
 from issuer.protocol.source import network_of
 from issuer.settings import LogSettings
 
@@ -44,6 +47,18 @@ LEVELS: Mapping[type[Event], Level] = {
     events.ProcessEnded: "error",
     events.CertificateLoaded: "info",
     events.CertificateRefused: "error",
+    events.DecisionsRecorded: "debug",
+    events.RecordsNotDurable: "error",
+    events.RecordsDurable: "info",
+    events.SpoolFailed: "error",
+    events.SpoolAdopted: "warning",
+    events.DecisionsNotRecorded: "error",
+    events.TokenAnswered: "debug",
+    events.CheckpointSigned: "info",
+    events.DayExported: "info",
+    events.DayDropped: "info",
+    events.DayKept: "warning",
+    events.AdminRecordsDropped: "info",
     events.RequestFailed: "error",
     events.WorkFailed: "error",
     events.SchemaMigrated: "info",
@@ -69,6 +84,7 @@ _SAME: Mapping[type[Event], Callable[[Any], Hashable]] = {
     events.TokenRefused: lambda event: (event.failure, event.client_id, network_of(event.source)),
     events.RetiredSecretPresented: lambda event: (event.client_id, event.version, network_of(event.source)),
     events.AdminRequestRefused: lambda event: (event.principal, event.cause),
+    events.TokenAnswered: lambda event: event.status,
     events.RequestFailed: lambda event: (event.path, event.error, event.where),
 }
 REPEATS_S = 60.0
@@ -115,37 +131,50 @@ class _Line:
 class _Repeats:
     """The first of its kind is a line at once; those after it within REPEATS_S are one line, when that time is over.
 
-    It is noticed to be over by the next line of any kind: a server to which nothing happens says nothing.
+    It is noticed to be over by the next line of any kind: a server to which nothing happens says nothing. Events come from one
+    thread, what libraries say from any: the one that exports spans says that its collector is away.
     """
 
     def __init__(self, omitted: _Write, elapsed_s: Callable[[], float]) -> None:
         self._omitted = _Line(omitted)
         self._elapsed_s = elapsed_s
+        self._lock = RLock()
         self._lines: dict[Hashable, _Line] = {}
         self._until = elapsed_s() + REPEATS_S
 
     def say(self, same: Hashable, write: _Write) -> None:
         """Writes the line, or counts it among the lines that are the same."""
-        self.turn()
-        known = self._lines.get(same)
-        if known is not None:
-            known.write, known.repeated = write, known.repeated + 1
-        elif len(self._lines) < MAX_DIFFERENT:
-            self._lines[same] = _Line(write)
-            write({})
-        else:
-            self._omitted.repeated += 1
+        with self._lock:
+            self.turn()
+            known = self._lines.get(same)
+            if known is not None:
+                known.write, known.repeated = write, known.repeated + 1
+            elif len(self._lines) < MAX_DIFFERENT:
+                self._lines[same] = _Line(write)
+                write({})
+            else:
+                self._omitted.repeated += 1
 
     def turn(self) -> None:
         """Says what was counted, once the time for it has come."""
-        now = self._elapsed_s()
-        if now < self._until:
-            return
-        said, self._lines, self._until = (*self._lines.values(), self._omitted), {}, now + REPEATS_S
-        self._omitted = _Line(self._omitted.write)
-        for line in said:
-            if line.repeated:
-                line.write({"repeated": line.repeated})
+        with self._lock:
+            now = self._elapsed_s()
+            if now < self._until:
+                return
+            said, self._lines, self._until = (*self._lines.values(), self._omitted), {}, now + REPEATS_S
+            self._omitted = _Line(self._omitted.write)
+            for line in said:
+                if line.repeated:
+                    line.write({"repeated": line.repeated})
+
+
+def _told(values: dict[str, Any]) -> dict[str, Any]:
+    """What a line says of an event: its fields, and those of the account that called."""
+    caller = values.pop("caller", None)
+    if isinstance(caller, Caller):
+        of_caller = caller._asdict()
+        values = {"client_id": client_id_of(of_caller.pop("uid")), **of_caller, **values}
+    return values
 
 
 class _FromLibraries(logging.Handler):
@@ -205,11 +234,14 @@ def log_events(
     def emit(event: Event) -> None:
         kind = type(event)
         write = written.get(kind)
-        if write is None:
-            return
+        if write is not None:
+            # Where the disk is full, or nobody reads any more, a line is lost, and nothing else.
+            with suppress(OSError):
+                say(kind, event, write)
 
+    def say(kind: type[Event], event: Event, write: Callable[..., Any]) -> None:
         def line(more: Mapping[str, int]) -> None:
-            write(kind.__name__, **{name: getattr(event, name) for name in names[kind]}, **more)
+            write(kind.__name__, **_told({name: getattr(event, name) for name in names[kind]}), **more)
 
         same = _SAME.get(kind)
         if same is not None:

@@ -1,0 +1,1 @@
+"""The durable record of what was decided: what is in it, and the chain that shows whether anybody touched it. Pure."""
