@@ -4,7 +4,6 @@ import asyncio
 import json
 from base64 import urlsafe_b64decode
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 from uuid import UUID
 
@@ -198,7 +197,7 @@ async def test_a_decision_the_database_will_never_take_takes_no_other_along(worl
 
 def refusal_from(world: World, source: str) -> TokenRefused:
     caller = world.seen(TokenIssued)[0].caller
-    return TokenRefused("account_disabled", "", None, source, replace(caller, source=source))
+    return TokenRefused("account_disabled", "", None, source, caller._replace(source=source))
 
 
 async def test_beyond_what_may_wait_tokens_are_refused_and_refusals_counted(
