@@ -21,7 +21,7 @@ from issuer.failures import Failure, Refusal
 from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
 from issuer.model.resource import parse_client_id
 from issuer.policy.catalogue import OPENID
-from issuer.policy.decide import Allowed, Denied, decide, is_refused_method
+from issuer.policy.decide import Allowed, Decision, Denied, decide, is_refused_method
 from issuer.policy.governed import Governed
 from issuer.protocol.authentication import METHODS, read_credential
 from issuer.protocol.authentication.method import Evidence, Presented, Proof
@@ -100,13 +100,17 @@ async def answer_token_request(issuance: Issuance, wire: WireRequest) -> Answer:
         reached.governed = governed = known.governed
         _check_standing(known, snapshot, now)
         question = (grant_type.name, request.parameters.get("scope"), request.targets, presented.method)
-        answered = account.answered
-        if answered is not None and answered.question == question:
-            reached.ask, decision = answered.ask, answered.decision
+        decision: Decision
+        if account.answered is not None and account.answered.question == question:
+            reached.ask, decision = account.answered.ask, account.answered.allowed
         else:
             reached.ask = grant_type.parse_ask(request)
             decision = decide(governed, reached.ask, presented.method, snapshot.governance.catalogue, now)
-            if governed.grant.expires_at is None and len(wire.body) <= MAX_ASKED_BYTES:
+            if (
+                isinstance(decision, Allowed)
+                and governed.grant.expires_at is None
+                and len(wire.body) <= MAX_ASKED_BYTES
+            ):
                 account.answered = Answered(question, reached.ask, decision)
         if proof.pending and not is_refused_method(decision):
             issuance.note_first_use(presented.client_id, proof.version)

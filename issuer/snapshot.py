@@ -15,7 +15,7 @@ from issuer.credentials import SecretDigest, SecretVersion, Terms, compile_diges
 from issuer.model.resource import Resource
 from issuer.policy.catalogue import Catalogue
 from issuer.policy.ceilings import Policies
-from issuer.policy.decide import Decision
+from issuer.policy.decide import Allowed
 from issuer.policy.governed import Governed, govern
 from issuer.policy.grant import Rotation
 from issuer.protocol.grants import TokenAsk
@@ -96,11 +96,14 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Answered:
-    """A question of an account, as it was sent, what it meant, and the answer, which no clock changes."""
+    """A question of an account, as it was sent, what it meant, and what it got, which no clock changes.
+
+    Never one that was refused: what somebody asks for and does not hold may be anything, and is not kept.
+    """
 
     question: tuple[Hashable, ...]
     ask: TokenAsk
-    decision: Decision
+    allowed: Allowed
 
 
 @dataclass(frozen=True, slots=True)

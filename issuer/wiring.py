@@ -73,7 +73,7 @@ from issuer.workers.readiness import Readiness, State
 from issuer.workers.recorder import Recorder
 from issuer.workers.refusals import Refusals
 from issuer.workers.reload import Pace, Reloader
-from issuer.workers.shipping import Access, ChainKey
+from issuer.workers.shipping import Access
 
 if TYPE_CHECKING:
     from issuer.observe.spans import Spans
@@ -217,7 +217,8 @@ def wire(
     reloader = Reloader(for_reload, directory, feed, compiler, sources, emit, pace)
     listener = Listener(foundation.database_url, settings.database, wake, emit)
 
-    recorder = Lanes([_recorder(foundation, for_tokens) for _ in range(WRITERS)])
+    keys_of_record = AuditKeys(for_admin, foundation.master_key)
+    recorder = Lanes([_recorder(foundation, keys_of_record) for _ in range(WRITERS)])
     refusals = Refusals(recorder.note, for_admin, sources)
     folder = UsageFolder(for_admin)
     chores = Housekeeping(emit, sources.elapsed_s)
@@ -276,7 +277,6 @@ def wire(
         hasten=reloader.hasten,
         next_look=reloader.next_look,
     )
-    keys_of_record = AuditKeys(for_admin, foundation.master_key)
     attest = attestation(foundation.database_url, for_admin, keys_of_record, settings, foundation.clock, emit)
     cursors = Cursors(lambda: tuple(peppers().values()))
     explanations = Explanations(for_admin, governance, sources)
@@ -329,17 +329,12 @@ def wire(
     )
 
 
-def _recorder(foundation: Foundation, database: Database) -> Recorder:
-    """The record of this process. `database`: where its chain's key is read, once."""
-    keys = AuditKeys(database, foundation.master_key)
+def _recorder(foundation: Foundation, keys: AuditKeys) -> Recorder:
+    """A chain of this process's record."""
     settings = foundation.settings
-
-    async def chain_key() -> ChainKey:
-        return ChainKey(*await keys.chain_key())
 
     async def connect() -> DecisionWriter:
         return await DecisionWriter.open(foundation.database_url, settings.database)
 
-    access = Access(connect, chain_key, gethostname())
     spool = settings.audit.spool_dir if settings.audit.on_outage == "spool" else None
-    return Recorder(access, foundation.sources, foundation.emit, spool)
+    return Recorder(Access(connect, keys.chain_key, gethostname()), foundation.sources, foundation.emit, spool)

@@ -5,7 +5,7 @@ Each is a chain of its own, so that none ever has a hole; two keep a core busy t
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from itertools import cycle
 
 from issuer.events import TokenIssued, TokenRefused
@@ -39,10 +39,14 @@ class Lanes:
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Records for as long as the block lasts, and in it everything that came to it."""
-        async with AsyncExitStack() as stack:
-            for each in self.recorders:
-                await stack.enter_async_context(each.at_work())
+        await self.open()
+        running = asyncio.create_task(self.run())
+        try:
             yield
+            await self.finish()
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
 
     async def run(self) -> None:
         """Writes what waits, until the process ends."""

@@ -11,8 +11,8 @@ are recorded the same way, and nobody waits for them.
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -119,18 +119,7 @@ class Recorder:
             self._wake.set()
         else:
             self._not_recorded += 1
-
-    @asynccontextmanager
-    async def at_work(self) -> AsyncIterator[None]:
-        """Records for as long as the block lasts, and in it everything that came to it."""
-        await self.open()
-        running = asyncio.create_task(self.run())
-        try:
-            yield
-            await self.finish()
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
+            self._wake.set()
 
     async def run(self) -> None:
         """Writes what waits, until the process ends."""
@@ -147,6 +136,7 @@ class Recorder:
                 if self._waiting:
                     self._settled.clear()
                     await self._keep(self._next_batch())
+                self._own_up()
                 await self._tell_now_and_then()
         finally:
             self._shipping.close()
@@ -179,13 +169,13 @@ class Recorder:
 
     async def _open(self) -> None:
         """Begins the chain. Raises DatabaseUnavailable, OSError."""
-        key = await self._access.chain_key()
-        first = first_link(key.key, self._sources.uid())
-        await self._shipping.begin_chain(first, key.id)
+        key_id, key = await self._access.chain_key()
+        first = first_link(key, self._sources.uid())
+        await self._shipping.begin_chain(first, key_id)
         if self._spool_folder is not None:
             await self._adopt_orphans(self._spool_folder)
             self._spool = Spool.create(self._spool_folder, first.writer)
-        self._key, self._told_at_s, self._head = key.key, self._sources.elapsed_s(), first
+        self._key, self._told_at_s, self._head = key, self._sources.elapsed_s(), first
 
     def _next_batch(self) -> _Batch:
         return self._chained([self._waiting.popleft() for _ in range(min(MAX_BATCH, len(self._waiting)))])
@@ -246,9 +236,6 @@ class Recorder:
             replayed = await self._by_way_of(self._spool, batch, writing)
         self._why_not = None
         self._emit(RecordsDurable(self._sources.elapsed_s() - since_s, replayed))
-        if self._not_recorded:
-            self._emit(DecisionsNotRecorded(self._not_recorded))
-            self._not_recorded = 0
 
     async def _by_way_of(self, spool: Spool, batch: _Batch, writing: "asyncio.Future[None]") -> int:
         """Spools what comes until the database has it all. How many that were."""
@@ -310,6 +297,12 @@ class Recorder:
             self._why_not = None
 
     # --- now and then ----------------------------------------------------------------------------------------------------
+
+    def _own_up(self) -> None:
+        """Says how many refusals found no place, once there is one again."""
+        if self._not_recorded:
+            self._emit(DecisionsNotRecorded(self._not_recorded))
+            self._not_recorded = 0
 
     async def _tell_now_and_then(self) -> None:
         now_s = self._sources.elapsed_s()

@@ -6,7 +6,7 @@ database has said that it has it: exactly once, and in the order of its chain.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from issuer.events import Emit, WorkFailed, place_of
 from issuer.record.chain import ChainedRecord, Link
@@ -17,19 +17,14 @@ RETRY_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
-class ChainKey:
-    """What chains are made with."""
-
-    id: str
-    key: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
 class Access:
-    """What a recorder reaches the outside by. `host`: how records name this machine. Both calls raise DatabaseUnavailable."""
+    """What a recorder reaches the outside by. Both calls raise DatabaseUnavailable.
+
+    `chain_key`: the id and the key that chains are made with. `host`: how records name this machine.
+    """
 
     connect: Callable[[], Awaitable[DecisionWriter]]
-    chain_key: Callable[[], Awaitable[ChainKey]]
+    chain_key: Callable[[], Awaitable[tuple[str, bytes]]]
     host: str
 
 

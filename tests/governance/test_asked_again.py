@@ -59,3 +59,10 @@ async def test_a_long_question_is_not_kept(world: World) -> None:
     client = await world.account()
     assert (await client.token(scope=" ".join(["api:read"] * MAX_ASKED_BYTES))).status_code == 200
     assert not remembered(client)
+
+
+async def test_a_question_that_was_refused_is_not_kept(world: World) -> None:
+    """It may be a secret in the wrong field."""
+    client = await world.account()
+    assert (await client.token(scope=client.secret)).status_code == 400
+    assert not remembered(client)

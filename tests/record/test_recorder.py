@@ -10,7 +10,7 @@ from uuid import UUID
 import httpx
 import pytest
 
-from issuer.events import TokenIssued, TokenRefused
+from issuer.events import DecisionsNotRecorded, TokenIssued, TokenRefused
 from issuer.record.chain import ChainedRecord, Link, first_link, next_link
 from issuer.record.decision import DecisionRecord
 from issuer.store.decisions import WRITERS
@@ -156,7 +156,7 @@ async def test_many_in_flight_share_few_commits_and_every_record_has_its_place_i
     assert sum(batches) == 200
     assert len(batches) < 50
     rows = await records(world)
-    key = (await world.issuer.recorder.recorders[0]._access.chain_key()).key
+    _, key = await world.issuer.recorder.recorders[0]._access.chain_key()
     heads = {writer: first_link(key, writer) for writer in {row["writer"] for row in rows}}
     assert len(heads) == WRITERS
     for row in rows:
@@ -209,4 +209,6 @@ async def test_beyond_what_may_wait_tokens_are_refused_and_refusals_counted(
     assert (answer.status_code, answer.headers["retry-after"]) == (503, "1")
     refused = world.seen(TokenRefused)[-1]
     assert (refused.failure, refused.cause) == ("record_not_durable", "too many decisions wait to be recorded")
-    assert sum(each._not_recorded for each in world.issuer.recorder.recorders) == 1
+    while not world.seen(DecisionsNotRecorded):  # noqa: ASYNC110 - the events of a test are a list
+        await asyncio.sleep(0.01)
+    assert world.seen(DecisionsNotRecorded) == [DecisionsNotRecorded(1)]
