@@ -30,11 +30,15 @@ class Lanes:
 
     async def record(self, issued: TokenIssued) -> None:
         """Ends when the token is on record. Raises Refusal (503) when that cannot be, or not in time."""
-        await self._next().record(issued)
+        await self._lane().record(issued)
 
     def note(self, refused: TokenRefused) -> None:
         """Records the refusal of an account, without waiting."""
-        self._next().note(refused)
+        self._lane().note(refused)
+
+    def _lane(self) -> Recorder:
+        """One that would write at once; else they take turns."""
+        return next((each for each in self.recorders if each.idle), None) or self._next()
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:

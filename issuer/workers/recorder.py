@@ -11,7 +11,7 @@ are recorded the same way, and nobody waits for them.
 
 import asyncio
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
@@ -74,6 +74,37 @@ def _refuse(waiting: Iterable[_Waiting], why: str) -> None:
             token.set_exception(Refusal(Failure.RECORD_NOT_DURABLE, why))
 
 
+class _Patience:
+    """With a commit, for COMMIT_S; then `bridge` begins, which is told by a future when the commit has ended after all.
+
+    A timer and no task around the commit: tokens go in the very turn of the event loop in which the database has answered, and
+    not some turns later, each of which strangers may have filled.
+    """
+
+    def __init__(self, bridge: "Callable[[asyncio.Future[None]], Coroutine[Any, Any, None]]") -> None:
+        loop = asyncio.get_running_loop()
+        self._bridge = bridge
+        self._written: asyncio.Future[None] = loop.create_future()
+        self._bridging: asyncio.Task[None] | None = None
+        self._late = loop.call_later(COMMIT_S, self._begin)
+
+    def _begin(self) -> None:
+        self._bridging = asyncio.create_task(self._bridge(self._written))
+
+    async def end(self) -> None:
+        """The commit has ended, and whatever was begun meanwhile has."""
+        self._late.cancel()
+        self._written.set_result(None)
+        if self._bridging is not None:
+            await self._bridging
+
+    def cancel(self) -> None:
+        """Nobody waits any more."""
+        self._late.cancel()
+        if self._bridging is not None:
+            self._bridging.cancel()
+
+
 class Recorder:
     """One worker's record, as a chain of its own. `spool_folder` None: an outage refuses tokens."""
 
@@ -93,6 +124,11 @@ class Recorder:
         self._told_at_s = 0.0
         self._not_recorded = 0
         self._why_not: str | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether the next decision is written at once."""
+        return not self._waiting and self._settled.is_set()
 
     @property
     def why_not_durable(self) -> str | None:
@@ -195,19 +231,22 @@ class Recorder:
     async def _keep(self, batch: _Batch) -> None:
         """Ends when the batch is in the database, and whatever else came to wait for that."""
         since_s = self._sources.elapsed_s()
-        writing = asyncio.ensure_future(self._shipping.write(batch.rows))
+        patience = _Patience(lambda written: self._bridge(batch, written))
+        rejection: Exception | None = None
         try:
-            await asyncio.wait({writing}, timeout=COMMIT_S)
-            if not writing.done():
-                await self._bridge(batch, writing)
-            await writing
-        except Exception as error:  # noqa: BLE001 - the database said what it will never take
-            await self._keep_apart(batch, error)
-        else:
-            batch.release()
-            self._emit(DecisionsRecorded(len(batch.rows), self._sources.elapsed_s() - since_s, "database"))
+            try:
+                await self._shipping.write(batch.rows)
+            except Exception as error:  # noqa: BLE001 - the database said what it will never take
+                rejection = error
+            else:
+                batch.release()
+            await patience.end()
         finally:
-            writing.cancel()
+            patience.cancel()
+        if rejection is not None:
+            await self._keep_apart(batch, rejection)
+        else:
+            self._emit(DecisionsRecorded(len(batch.rows), self._sources.elapsed_s() - since_s, "database"))
 
     async def _keep_apart(self, batch: _Batch, error: Exception) -> None:
         """A batch that was rejected, one by one, so that one decision does not take others along."""
@@ -221,7 +260,7 @@ class Recorder:
 
     # --- an outage -------------------------------------------------------------------------------------------------------
 
-    async def _bridge(self, batch: _Batch, writing: "asyncio.Future[None]") -> None:
+    async def _bridge(self, batch: _Batch, written: "asyncio.Future[None]") -> None:
         """Until the database has the batch: no token, or tokens by way of the spool."""
         since_s = self._sources.elapsed_s()
         why = f"decisions cannot be committed: {self._shipping.trouble or 'no answer'}"
@@ -230,19 +269,19 @@ class Recorder:
             self._why_not = why
             _refuse(batch.waiting, why)
             self._refuse_waiting(why)
-            await asyncio.wait({writing})
+            await asyncio.wait({written})
             replayed = 0
         else:
-            replayed = await self._by_way_of(self._spool, batch, writing)
+            replayed = await self._by_way_of(self._spool, batch, written)
         self._why_not = None
         self._emit(RecordsDurable(self._sources.elapsed_s() - since_s, replayed))
 
-    async def _by_way_of(self, spool: Spool, batch: _Batch, writing: "asyncio.Future[None]") -> int:
+    async def _by_way_of(self, spool: Spool, batch: _Batch, written: "asyncio.Future[None]") -> int:
         """Spools what comes until the database has it all. How many that were."""
         if not await self._spooled(spool, batch):
             # The database may have it, so it stays in the chain; its tokens do not leave.
             _refuse(batch.waiting, "the spool takes no more")
-        replaying, offset, replayed = writing, spool.start, 0
+        replaying, offset, replayed = written, spool.start, 0
         try:
             while True:
                 while not replaying.done():

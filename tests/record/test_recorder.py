@@ -55,6 +55,31 @@ async def test_a_token_is_on_record_before_it_leaves(world: World, monkeypatch: 
     assert (await asking).status_code == 200
 
 
+async def test_a_commit_that_takes_long_holds_up_its_own_tokens_only(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client = await world.account()
+    stuck: list[Shipping] = []
+    go, write = asyncio.Event(), Shipping.write
+
+    async def one_is_slow(shipping: Shipping, batch: Sequence[ChainedRecord]) -> None:
+        if not stuck or shipping in stuck:
+            stuck.append(shipping)
+            await go.wait()
+        await write(shipping, batch)
+
+    monkeypatch.setattr(Shipping, "write", one_is_slow)
+    slow = asyncio.create_task(client.token())
+    while not stuck:  # noqa: ASYNC110 - it has no event of its own
+        await asyncio.sleep(0.01)
+    for _ in range(5):
+        assert (await asyncio.wait_for(client.token(), 0.5)).status_code == 200
+    assert not slow.done()
+    go.set()
+    assert (await slow).status_code == 200
+    assert len(stuck) == 1
+
+
 async def test_it_says_who_asked_proven_how_for_what_and_what_was_granted(world: World) -> None:
     policy = {"metadata": {"name": "short"}, "spec": {"tokenSettings": {"maxAccessTokenTTL": "2m"}}}
     written = (await world.admin.post(POLICIES, json=policy)).json()
