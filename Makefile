@@ -43,8 +43,8 @@ format: $(STAMP) ## rewrite the code in the house format
 bench: $(STAMP) ## ratios against the ceiling (wants wrk: apt-get install wrk)
 	@$(BIN)/python -m tests.benchmarks
 
-bench-long: $(STAMP) ## 1,000,000 accounts against 10,000: start, memory, tokens, lists (wants wrk)
-	@$(BIN)/python -m tests.benchmarks scale
+bench-long: $(STAMP) ## 1,000,000 accounts, 1,000,000 tokens, folding 10,000,000 records (wants wrk)
+	@$(BIN)/python -m tests.benchmarks scale memory folding
 
 fuzz: $(STAMP) ## the admin API against its own OpenAPI document, ten minutes (FUZZ_S=60 for one)
 	@FUZZ_S=$(FUZZ_S) $(BIN)/pytest --capture=no tests/fuzz

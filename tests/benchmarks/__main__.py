@@ -20,6 +20,7 @@ from tests.benchmarks import (
     administration,
     cpu,
     directory,
+    endurance,
     governance,
     hostile,
     load,
@@ -58,6 +59,8 @@ BENCHMARKS: Mapping[str, Benchmark] = {
     "directory": Benchmark(directory.run, needs=("wrk",)),
     "workers": Benchmark(workers.run, needs=("wrk",)),
     "scale": Benchmark(scale.run, needs=("wrk",), long=True),
+    "memory": Benchmark(endurance.run_memory, needs=("wrk",), long=True),
+    "folding": Benchmark(endurance.run_folding, long=True),
 }
 
 

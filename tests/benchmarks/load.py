@@ -68,8 +68,16 @@ class Server:
 
     def memory_bytes(self) -> float:
         """Resident memory of the process that issues tokens, which is the last child."""
-        status = Path(f"/proc/{_children(self.process.pid)[-1]}/status").read_text(encoding="ascii")
-        return int(status.partition("VmRSS:")[2].split()[0]) * 1024
+        return _resident_bytes(_children(self.process.pid)[-1])
+
+    def memory_of_all_bytes(self) -> float:
+        """The same of every process, each counted whole."""
+        return sum(map(_resident_bytes, (self.process.pid, *_children(self.process.pid))))
+
+
+def _resident_bytes(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
+    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
 
 
 def _children(pid: int) -> list[int]:
