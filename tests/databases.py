@@ -3,7 +3,7 @@
 import asyncio
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -21,6 +21,7 @@ from issuer.settings import load_settings
 from issuer.signing.sealing import generate_master_key_line
 from issuer.store.schema import migrate
 from issuer.wiring import first_start, lay_foundation
+from tests.canary.shapes import assert_no_secret
 
 ISSUER = "http://127.0.0.1:8080"
 _MEMORY = "/dev/shm"  # noqa: S108 - a fresh folder of our own in it
@@ -95,6 +96,8 @@ class Databases:
         self._execute(f'CREATE DATABASE "{name}" {how}')
         try:
             yield self._url(name)
+            with asyncio.Runner() as runner, suppress(asyncpg.ObjectNotInPrerequisiteStateError):
+                runner.run(_assert_no_secret_in(self._url(name)))  # unless the test has closed it
         finally:
             self._drop(name)
 
@@ -115,6 +118,25 @@ class Databases:
         # A loop of its own in a thread-free way: fixtures may be set up while a test's loop is not running.
         with asyncio.Runner() as runner:
             runner.run(run())
+
+
+_TABLES = """
+    SELECT quote_ident(c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = 'public' AND c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relname <> 'checkpoints'
+"""
+"""All but the checkpoints, which are signed and for everybody."""
+
+
+async def _assert_no_secret_in(url: str) -> None:
+    """Whatever a test did, a thief of its database has nothing."""
+    connection = await asyncpg.connect(url)
+    try:
+        tables = [row[0] for row in await connection.fetch(_TABLES)]
+        if tables:
+            rows = await connection.fetch(" UNION ALL ".join(f"SELECT t::text FROM {each} t" for each in tables))  # noqa: S608
+            assert_no_secret("\n".join(row[0] for row in rows).replace('""', '"'), "the database")
+    finally:
+        await connection.close()
 
 
 async def bootstrap(url: str, master_key: str) -> Bootstrapped:

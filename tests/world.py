@@ -17,6 +17,7 @@ from issuer.settings import load_settings
 from issuer.sources import system_sources
 from issuer.store.database import Connection
 from issuer.wiring import Foundation, Issuer, lay_foundation, wire
+from tests.canary.shapes import assert_no_secret
 from tests.databases import ISSUER, Bootstrapped
 
 if TYPE_CHECKING:
@@ -121,7 +122,10 @@ async def started_world(
     spans: "Spans | None" = None,
     **settings: Any,
 ) -> AsyncIterator[World]:
-    """A World on a bootstrapped database. Of its workers only the record runs; the others are called by who needs them."""
+    """A World on a bootstrapped database. Of its workers only the record runs; the others are called by who needs them.
+
+    When it ends there must be no secret in its events, nor was one in an error.
+    """
     clock = clock or Clock()
     events: list[Event] = []
     sources = replace(system_sources(), now=clock.now, elapsed_s=lambda: clock.now().timestamp())
@@ -157,6 +161,7 @@ async def started_world(
             world = World(issuer, foundation, clock, events, public, admin, anonymous, bootstrapped, database_url)
             await world.renew_admin()
             yield world
+            assert_no_secret(repr(events), "the events")
     finally:
         if recording is not None:
             recording.cancel()
@@ -165,4 +170,11 @@ async def started_world(
 
 
 def _client(app: Any, base_url: str) -> httpx.AsyncClient:
-    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=base_url)
+    hooks = {"response": [_assert_no_secret_in_error]}
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app=app), base_url=base_url, event_hooks=hooks)
+
+
+async def _assert_no_secret_in_error(answer: httpx.Response) -> None:
+    if answer.is_error:
+        await answer.aread()
+        assert_no_secret(answer.text, f"an answer of {answer.status_code}")

@@ -4,12 +4,15 @@
 becomes one cause, all of them in one answer.
 """
 
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
 from pydantic import ValidationError
+
+_ALMOST_A_NAME = re.compile(r"[A-Za-z0-9.-]{1,253}")
 
 
 class Reason(Enum):
@@ -79,7 +82,7 @@ class Fault(Exception):
 
 def invalid(kind: str, name: str, causes: Iterable[Cause]) -> Fault:
     """The 422 that names every bad field of an object."""
-    listed = sorted(causes, key=lambda cause: cause.field)
+    listed, name = sorted(causes, key=lambda cause: cause.field), _repeatable(name)
     said = "; ".join(f"{cause.field}: {cause.message}" for cause in listed)
     return Fault(
         Reason.INVALID, f"{kind} {name or '(unnamed)'} is invalid: {said}", kind=kind, name=name, causes=listed
@@ -88,7 +91,17 @@ def invalid(kind: str, name: str, causes: Iterable[Cause]) -> Fault:
 
 def not_found(kind: str, name: str) -> Fault:
     """The 404 of one object."""
+    if not _repeatable(name):
+        return Fault(Reason.NOT_FOUND, f"no {kind} has such a name: it is no DNS-1123 name", kind=kind)
     return Fault(Reason.NOT_FOUND, f"{kind} {name!r} not found", kind=kind, name=name)
+
+
+def _repeatable(name: str) -> str:
+    """A name as it is, if it is almost one. What was pasted in its place may be a secret, and proxies and tickets keep answers.
+
+    Our secrets have a `_`, and tokens are longer.
+    """
+    return name if _ALMOST_A_NAME.fullmatch(name) is not None else ""
 
 
 def expired() -> Fault:

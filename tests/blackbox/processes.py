@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from issuer.cli import app
 from issuer.cli.environment import read_env_file
+from tests.canary.shapes import assert_no_secret
 
 ROOT = Path(__file__).parents[2]
 ISSUER = (sys.executable, "-m", "issuer")
@@ -50,6 +51,7 @@ def run(*arguments: str, env: Mapping[str, str] | None = None, cwd: Path | None 
         timeout=PATIENCE_S,
         check=False,
     )
+    assert_no_secret(done.stderr, f"what issuer {' '.join(arguments[:1])} said")
     return Finished(done.returncode, done.stdout, done.stderr)
 
 
@@ -62,6 +64,7 @@ def run_here(*arguments: str, env: Mapping[str, str]) -> Finished:
     finally:
         logging.root.handlers = handlers
         logging.root.setLevel(level)
+    assert_no_secret(done.stderr, f"what issuer {' '.join(arguments[:1])} said")
     return Finished(done.exit_code, done.stdout, done.stderr)
 
 
@@ -98,6 +101,13 @@ class Started:
     def readiness(self) -> httpx.Response:
         return self.client.get(f"{self.admin}/readyz")
 
+    def metrics(self) -> str:
+        """What it has counted, as far as it can still be asked."""
+        try:
+            return httpx.get(f"{self.admin}/metrics", timeout=0.5, trust_env=False).text
+        except (httpx.TransportError, httpx.UnsupportedProtocol):
+            return ""
+
     def token(self, client_id: str, client_secret: str, **form: str) -> httpx.Response:
         """Asks for a token."""
         data = {"grant_type": "client_credentials", **form}
@@ -117,7 +127,7 @@ def started(
     env: Mapping[str, str] | None = None,
     **options: Any,
 ) -> Iterator[Started]:
-    """Runs the command in `folder`; it is gone afterwards."""
+    """Runs the command in `folder`; it is gone afterwards, and neither its log nor its metrics had a secret in them."""
     with (  # names that are nobody else's: servers of one folder may start at the same moment
         tempfile.NamedTemporaryFile(dir=folder, suffix=".out", delete=False) as stdout,
         tempfile.NamedTemporaryFile(dir=folder, suffix=".err", delete=False) as stderr,
@@ -135,10 +145,12 @@ def started(
     server = Started(process, Path(stdout.name), Path(stderr.name))
     try:
         yield server
+        assert_no_secret(server.metrics(), "metrics")
     finally:
         server.client.close()
         try:
             server.stop()
+            assert_no_secret(server.err.read_text(), "the log")
         except subprocess.TimeoutExpired:
             server.stop(signal.SIGKILL)
             raise
