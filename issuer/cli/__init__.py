@@ -4,11 +4,14 @@
 issuer over REST, as any other driver does.
 """
 
+import gc
 from collections.abc import Callable, Mapping
 
-import typer
+gc.set_threshold(100_000)  # what is imported stays: looking through all of it again and again is a sixth of a start
 
-from issuer.cli import (
+import typer  # noqa: E402
+
+from issuer.cli import (  # noqa: E402
     applying,
     audit,
     credentials,

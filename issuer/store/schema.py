@@ -7,11 +7,6 @@ migrates first and replaces programs after.
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from alembic.util import CommandError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from issuer.store.database import database_errors
@@ -37,8 +32,8 @@ def migrations_folder() -> Path:
 
 
 def newest_version() -> str:
-    """The schema this program was written for."""
-    return ScriptDirectory(str(migrations_folder())).get_current_head() or ""
+    """The schema this program was written for: the last of its migrations, which are one line of numbers."""
+    return max(path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*.py"))
 
 
 async def migrate(engine: AsyncEngine, to: str = "head") -> tuple[str | None, str | None]:
@@ -70,6 +65,11 @@ async def _migrate(engine: AsyncEngine, to: str) -> tuple[str | None, str | None
 
 
 def _run(connection: sa.Connection, to: str, before: str | None) -> None:
+    # Only whoever migrates needs Alembic; a server would load it at every start.
+    from alembic import command  # noqa: PLC0415
+    from alembic.config import Config  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
     config = Config()
     config.set_main_option("script_location", str(migrations_folder()))
     config.attributes["connection"] = connection
@@ -89,7 +89,12 @@ def _run(connection: sa.Connection, to: str, before: str | None) -> None:
 
 async def current_version(connection: AsyncConnection) -> str | None:
     """The schema's version, None for a database without any."""
-    return await connection.run_sync(lambda sync: MigrationContext.configure(sync).get_current_revision())
+    if (await connection.execute(sa.text("SELECT to_regclass('alembic_version')"))).scalar_one() is None:
+        return None
+    found: str | None = (
+        await connection.execute(sa.text("SELECT version_num FROM alembic_version"))
+    ).scalar_one_or_none()
+    return found
 
 
 async def require_schema(connection: AsyncConnection) -> None:

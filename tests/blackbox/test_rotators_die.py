@@ -79,7 +79,6 @@ STEPS_OF_DEFAULT = """
 IN_MAKE_TEST = {
     ("Prepare", REVISION),
     ("Activate", COMMIT),
-    ("Retire", REVISION),
     ("Prune", KEYSET),
 }
 
