@@ -21,8 +21,9 @@ $(STAMP): pyproject.toml
 run: $(STAMP) ## a running issuer on a database of its own: http://127.0.0.1:8080
 	@exec $(BIN)/issuer dev
 
+# Tests start some 160 servers: where bytecode is not kept, each of them would compile every module.
 test: $(STAMP) ## all tests, on a real PostgreSQL
-	@$(BIN)/pytest --numprocesses 2 --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist worksteal
 
 test-long: $(STAMP) ## what `make test` does a few times, done often enough to be sure
 	@$(BIN)/pytest -m long

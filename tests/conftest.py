@@ -1,31 +1,16 @@
 """Fixtures of the whole suite: a real PostgreSQL, a fresh bootstrapped database for each test, a wired issuer in-process."""
 
 from collections.abc import AsyncIterator, Iterator
-from dataclasses import replace
-from functools import lru_cache
 
 import pytest
 from hypothesis import settings
 
-from issuer.signing import signer
 from tests.databases import Databases, postgres_server
 from tests.world import World, started_world
 
 # Machines that run tests are busy: how long one example takes says nothing.
 settings.register_profile("issuer", deadline=None)
 settings.load_profile("issuer")
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _keys_are_checked_once() -> Iterator[None]:
-    """OpenSSL takes 36 ms to look whether an RSA key is sound, and the template's are the same in every database."""
-    rows = {
-        name: replace(row, load=lru_cache(maxsize=64)(row.load)) if row.jose_name == "RS256" else row
-        for name, row in signer.ALGORITHMS.items()
-    }
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(signer, "ALGORITHMS", rows)
-        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

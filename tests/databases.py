@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Self
+from typing import Self
 
 import asyncpg
 import pytest
@@ -71,15 +71,21 @@ class Databases:
         self._server_url = server_url
         self._numbers = count(1)
         self._template = f"issuer_template_{os.getpid()}"
+        # Of its own, and not the running test's: fixtures are set up while that is not running.
+        self._loop = asyncio.Runner()
+        self._server: asyncpg.Connection
         self.bootstrapped: Bootstrapped
 
     def __enter__(self) -> Self:
+        self._server = self._loop.run(asyncpg.connect(self._server_url))
         self._execute(f'CREATE DATABASE "{self._template}"')
-        self.bootstrapped = asyncio.run(bootstrap(self._url(self._template), generate_master_key_line("test")))
+        self.bootstrapped = self._loop.run(bootstrap(self._url(self._template), generate_master_key_line("test")))
         return self
 
     def __exit__(self, *_: object) -> None:
         self._drop(self._template)
+        self._loop.run(self._server.close())
+        self._loop.close()
 
     @contextmanager
     def copy(self) -> Iterator[str]:
@@ -96,8 +102,8 @@ class Databases:
         self._execute(f'CREATE DATABASE "{name}" {how}')
         try:
             yield self._url(name)
-            with asyncio.Runner() as runner, suppress(asyncpg.ObjectNotInPrerequisiteStateError):
-                runner.run(_assert_no_secret_in(self._url(name)))  # unless the test has closed it
+            with suppress(asyncpg.ObjectNotInPrerequisiteStateError):  # a test has closed it
+                self._loop.run(_assert_no_secret_in(self._url(name)))
         finally:
             self._drop(name)
 
@@ -108,16 +114,7 @@ class Databases:
         return make_url(self._server_url).set(database=name).render_as_string(hide_password=False)
 
     def _execute(self, statement: str) -> None:
-        async def run() -> Any:
-            connection = await asyncpg.connect(self._server_url)
-            try:
-                await connection.execute(statement)
-            finally:
-                await connection.close()
-
-        # A loop of its own in a thread-free way: fixtures may be set up while a test's loop is not running.
-        with asyncio.Runner() as runner:
-            runner.run(run())
+        self._loop.run(self._server.execute(statement))
 
 
 _TABLES = """
