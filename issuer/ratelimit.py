@@ -7,6 +7,7 @@ fills again evenly; that is what a fleet starting up needs, and what a runaway l
     tokens              client_id → instant                max_accounts     least recently counted    never: this process's own
     failures            client_id and source → instant     100,000          least recently counted    never
     failures            source → instant                   100,000          least recently counted    never
+    failures            client_id → instant                100,000          least recently counted    never
 
 Whoever is evicted begins anew, with a full minute. All of it is per process (see the README).
 """
@@ -52,31 +53,36 @@ class Rates:
 
 
 class FailureRates:
-    """How often authentication may fail: for a client from a source, and for a source whatever it names.
+    """How often authentication may fail: for a client from a source, for a source, and for a client from wherever.
 
-    Both count known and unknown clients alike, so that the moment a 429 comes says nothing about which ids exist. `source` is
-    a network (`protocol.source.network_of`).
+    A source counts whatever it names, a client wherever the guesses come from. Known and unknown clients count alike, so that
+    the moment a 429 comes says nothing about which ids exist. `source` is a network (`protocol.source.network_of`).
     """
 
     PER_MINUTE = 30
     PER_MINUTE_OF_A_SOURCE = 600
+    PER_MINUTE_OF_A_CLIENT = 600
 
     def __init__(self, max_keys: int = 100_000) -> None:
-        self._of_clients = Rates(max_keys)
+        self._of_pairs = Rates(max_keys)
         self._of_sources = Rates(max_keys)
+        self._of_clients = Rates(max_keys)
 
     def wait_s(self, client_id: str, source: str, now: float) -> int | None:
-        """None when a failure is within both rates, else the whole seconds to wait."""
-        return self._of_clients.wait_s(f"{client_id} {source}", self.PER_MINUTE, now) or self._of_sources.wait_s(
-            source, self.PER_MINUTE_OF_A_SOURCE, now
+        """None when a failure is within all rates, else the whole seconds to wait."""
+        return (
+            self._of_pairs.wait_s(f"{client_id} {source}", self.PER_MINUTE, now)
+            or self._of_sources.wait_s(source, self.PER_MINUTE_OF_A_SOURCE, now)
+            or self._of_clients.wait_s(client_id, self.PER_MINUTE_OF_A_CLIENT, now)
         )
 
     def admit(self, client_id: str, source: str, now: float) -> int | None:
-        """`wait_s`; a failure that is within both rates is counted."""
+        """`wait_s`; a failure that is within all rates is counted."""
         wait_s = self.wait_s(client_id, source, now)
         if wait_s is None:
-            self._of_clients.count(f"{client_id} {source}", self.PER_MINUTE, now)
+            self._of_pairs.count(f"{client_id} {source}", self.PER_MINUTE, now)
             self._of_sources.count(source, self.PER_MINUTE_OF_A_SOURCE, now)
+            self._of_clients.count(client_id, self.PER_MINUTE_OF_A_CLIENT, now)
         return wait_s
 
 

@@ -105,6 +105,12 @@ async def the_source_is_throttled(endpoint: Endpoint, client_id: str) -> None:
         endpoint.issuance.failures.admit(nobody(), endpoint.peer, endpoint.now.timestamp())
 
 
+async def the_client_is_guessed_from_everywhere(endpoint: Endpoint, client_id: str) -> None:
+    await fail(endpoint, client_id)
+    for number in range(FailureRates.PER_MINUTE_OF_A_CLIENT):
+        endpoint.issuance.failures.admit(client_id, f"192.0.2.{number}", endpoint.now.timestamp())
+
+
 async def nobody_more_may_wait(endpoint: Endpoint, client_id: str) -> None:
     await fail(endpoint, client_id)
     endpoint.issuance = replace(endpoint.issuance, patience=Places(0, 0))
@@ -124,6 +130,7 @@ STAGES = {
     throttled: (429, 1, 0, 0),
     throttled_a_moment_ago: (401, 2, 1, 0),
     the_source_is_throttled: (429, 1, 0, 0),
+    the_client_is_guessed_from_everywhere: (429, 1, 0, 0),
     nobody_more_may_wait: (429, 1, 0, 0),
     the_database_is_away_within_the_second: (503, 1, 0, 1),
 }
@@ -207,6 +214,15 @@ async def test_a_source_that_throws_ids_about_is_throttled_too_and_its_ids_are_s
         assert (await fail(endpoint, nobody())).error == TOO_MANY
     assert endpoint.loads == loads + 10
     endpoint.peer = ELSEWHERE
+    assert (await fail(endpoint, nobody())).status == 401
+
+
+async def test_whoever_guesses_from_everywhere_locks_nobody_out(endpoint: Endpoint) -> None:
+    await the_client_is_guessed_from_everywhere(endpoint, endpoint.client_id)
+    assert (await fail(endpoint, endpoint.client_id)).error == TOO_MANY
+    for peer in (endpoint.peer, ELSEWHERE):
+        endpoint.peer = peer
+        assert await succeed(endpoint, endpoint.client_id) == 200
     assert (await fail(endpoint, nobody())).status == 401
 
 

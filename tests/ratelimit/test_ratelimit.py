@@ -69,6 +69,14 @@ def test_a_source_fails_so_often_whatever_it_names() -> None:
     assert failures.wait_s("sa-new", THERE, 0.0) is None
 
 
+def test_a_client_fails_so_often_from_however_many_sources() -> None:
+    failures = FailureRates()
+    for number in range(FailureRates.PER_MINUTE_OF_A_CLIENT):
+        assert failures.admit(MINE, f"192.0.2.{number}", 0.0) is None
+    assert failures.wait_s(MINE, HERE, 0.0) is not None
+    assert failures.wait_s(YOURS, HERE, 0.0) is None
+
+
 def test_one_client_that_fails_for_ever_does_not_use_up_its_source() -> None:
     """A deployment with an old secret must not stand in the light of its neighbours behind the same address."""
     failures = FailureRates()
