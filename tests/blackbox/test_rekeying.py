@@ -112,7 +112,7 @@ def asked_all_the_time(server: Started, workload: Workload) -> Iterator[list[int
         thread.join(PATIENCE_S)
 
 
-@pytest.mark.parametrize("number", [1_000, pytest.param(10_000, marks=pytest.mark.long)])
+@pytest.mark.parametrize("number", [2_500, pytest.param(10_000, marks=pytest.mark.long)])
 def test_killed_twice_it_is_finished_by_a_third_run_while_every_token_request_is_answered(
     databases: Databases, bootstrapped: Environment, both: Environment, tmp_path: Path, number: int
 ) -> None:

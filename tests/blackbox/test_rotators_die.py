@@ -79,6 +79,7 @@ STEPS_OF_DEFAULT = """
 IN_MAKE_TEST = {
     ("Prepare", REVISION),
     ("Activate", COMMIT),
+    ("Retire", REVISION),
     ("Prune", KEYSET),
 }
 
