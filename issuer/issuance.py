@@ -19,7 +19,7 @@ from issuer.directory import Directory
 from issuer.events import Caller, Emit, RetiredSecretPresented, TokenIssued, TokenRefused
 from issuer.failures import Failure, Refusal
 from issuer.model.keyset import DEFAULT_KEYSET, ID_TOKEN_KEYSET
-from issuer.model.resource import parse_client_id
+from issuer.model.resource import is_client_id
 from issuer.policy.catalogue import OPENID
 from issuer.policy.decide import Allowed, Decision, Denied, decide, is_refused_method
 from issuer.policy.governed import Governed
@@ -191,7 +191,7 @@ def _require_rate(
 ) -> None:
     """Raises Refusal (429) where authentication failed too often."""
     # Ids of another shape are as long and as many as their senders like: together they are one.
-    client_id = presented.client_id if parse_client_id(presented.client_id) is not None else ""
+    client_id = presented.client_id if is_client_id(presented.client_id) else ""
     wait_s = rate(client_id, network, issuance.sources.elapsed_s())
     if wait_s is not None:
         raise Refusal(Failure.TOO_MANY_FAILURES, retry_after_s=wait_s)

@@ -1,5 +1,6 @@
 """The stored shape all kinds share, and its two readings: the API object and the row's document."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -81,6 +82,10 @@ class Resource:
 
 
 CLIENT_ID_PREFIX = "sa-"
+# A version 4 UUID as RFC 9562 writes it, and no other way to write the same one.
+_CLIENT_ID = re.compile(
+    rf"{CLIENT_ID_PREFIX}[0-9a-f]{{8}}-[0-9a-f]{{4}}-4[0-9a-f]{{3}}-[89ab][0-9a-f]{{3}}-[0-9a-f]{{12}}"
+)
 
 
 def client_id_of(uid: UUID) -> str:
@@ -88,13 +93,11 @@ def client_id_of(uid: UUID) -> str:
     return f"{CLIENT_ID_PREFIX}{uid}"
 
 
+def is_client_id(text: str) -> bool:
+    """Whether it has exactly the shape we give out."""
+    return _CLIENT_ID.fullmatch(text) is not None
+
+
 def parse_client_id(client_id: str) -> UUID | None:
     """The uid behind a client_id, or None when it has not exactly the shape we give out."""
-    text = client_id.removeprefix(CLIENT_ID_PREFIX)
-    if len(client_id) != 39 or len(text) != 36:  # noqa: PLR2004
-        return None
-    try:
-        uid = UUID(text)
-    except ValueError:
-        return None
-    return uid if uid.version == 4 and str(uid) == text else None  # noqa: PLR2004
+    return UUID(client_id.removeprefix(CLIENT_ID_PREFIX)) if is_client_id(client_id) else None
