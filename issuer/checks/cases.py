@@ -5,6 +5,7 @@ from datetime import datetime
 from pathlib import Path
 
 from issuer.checks.target import Target
+from issuer.observe.exporting import Tracing
 from issuer.settings import Settings, SettingsError
 from issuer.signing.sealing import MasterKey, MasterKeyError
 from issuer.store.database import DatabaseUnavailable
@@ -59,6 +60,7 @@ class Configured:
     master_key: MasterKey | MasterKeyError
     private_files: tuple[PrivateFile, ...]
     certificates: tuple[PortCertificate, ...]
+    tracing: Tracing
     now: datetime
 
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from issuer.checks.cases import Configured, Loaded, PortCertificate
 from issuer.checks.findings import Finding, error, ok, warning
 from issuer.model.durations import format_duration
+from issuer.observe.exporting import Tracing
 from issuer.settings import ScheduleSettings, Settings, SettingsError
 from issuer.signing.sealing import MasterKeyError
 
@@ -156,3 +157,13 @@ def judge_log(case: Configured) -> Finding:
     if log.level == "debug":
         return warning("log.level is debug: a line for every token that is issued.", "set ISSUER_LOG__LEVEL=info")
     return ok(f"Level {log.level}, as {log.format}.")
+
+
+def judge_traces(case: Configured) -> Finding:
+    """Where traces are asked for, there are some."""
+    if case.tracing is Tracing.NOT_INSTALLED:
+        return warning(
+            "The environment (OTEL_…) asks for traces, and the extra that makes them is not installed: there are none.",
+            "pip install 'issuer[otel]', or set OTEL_SDK_DISABLED=true",
+        )
+    return ok("Every request is a span." if case.tracing is Tracing.ON else "The environment asks for none.")

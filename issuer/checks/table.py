@@ -17,6 +17,7 @@ CHECKS: tuple[Check[Any], ...] = (
     Check("token lifetimes", Configured, configuration.judge_lifetimes),
     Check("schedule", Configured, configuration.judge_schedule),
     Check("log", Configured, configuration.judge_log),
+    Check("traces", Configured, configuration.judge_traces),
     Check("database", Reached, server.judge_database),
     Check("encryption", Connected, server.judge_encryption),
     Check("durability", Connected, server.judge_durability),

@@ -11,6 +11,7 @@ from cryptography import x509
 from issuer.checks.cases import Configured, Connected, Loaded, Plan, PortCertificate, PrivateFile, Reached, Stored
 from issuer.checks.target import Target, target_of
 from issuer.credentials import UNDELIVERED_DAYS
+from issuer.observe.exporting import tracing
 from issuer.settings import Settings, SettingsError, load_settings
 from issuer.signing.sealing import MasterKey, MasterKeyError, load_master_key
 from issuer.sources import Sources
@@ -53,6 +54,7 @@ def _configured(settings: Settings, now: datetime) -> Configured:
         _master_key(settings),
         tuple(_private_files(settings)),
         tuple(each for each in certificates if each is not None),
+        tracing(),
         now,
     )
 

@@ -48,13 +48,16 @@ def serve(
 def migrate(
     config: ConfigFile = None,
     to: Annotated[
-        str, typer.Option(metavar="VERSION", help="Schema version, such as 0001; `base` removes everything.")
+        str, typer.Option(metavar="VERSION", help="Schema version, such as 0001; `base` is none at all.")
     ] = "head",
+    remove_data: Annotated[
+        bool, typer.Option("--remove-data", help="Go to an older version, though what newer ones store is removed.")
+    ] = False,
 ) -> None:
     """Bring the database's schema to this program's version. Safe to run again; needs only ISSUER_DATABASE_URL."""
     from issuer.cli import starting  # noqa: PLC0415 - see above
 
-    starting.migrate(config, to)
+    starting.migrate(config, to, may_remove=remove_data)
 
 
 def bootstrap(

@@ -100,13 +100,15 @@ async def _first_look(foundation: Foundation) -> None:
         await database.close()
 
 
-def migrate(config: Path | None, to: str) -> None:
+def migrate(config: Path | None, to: str, *, may_remove: bool) -> None:
     """Moves the schema and says from where to where."""
     with start_trouble_reported():
         settings = load_settings(config)
         emit = log_events(settings.log)
         before, after = asyncio.run(
-            with_database(database_url(settings), settings, lambda db: migrate_schema(db.engine, to))
+            with_database(
+                database_url(settings), settings, lambda db: migrate_schema(db.engine, to, may_remove=may_remove)
+            )
         )
         if before == after:
             note(f"The schema is at {after}: nothing to do.")

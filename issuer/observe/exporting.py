@@ -6,6 +6,7 @@ Otherwise nothing of OpenTelemetry is imported.
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from enum import Enum
 from typing import TYPE_CHECKING
 
 from issuer.settings import SettingsError
@@ -14,6 +15,25 @@ if TYPE_CHECKING:
     from issuer.observe.spans import Spans
 
 _ENDPOINTS = ("OTEL_EXPORTER_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT")
+
+
+class Tracing(Enum):
+    """What becomes of requests here: no spans are asked for, they are exported, or they are asked for in vain."""
+
+    OFF = "off"
+    ON = "on"
+    NOT_INSTALLED = "not installed"
+
+
+def tracing() -> Tracing:
+    """What the environment asks for, and whether it gets it."""
+    if not _is_wanted():
+        return Tracing.OFF
+    try:
+        import issuer.observe.spans  # noqa: F401, PLC0415 - see above
+    except ModuleNotFoundError:
+        return Tracing.NOT_INSTALLED
+    return Tracing.ON
 
 
 def _is_wanted() -> bool:
@@ -30,14 +50,11 @@ def spans_exported() -> Iterator["Spans | None"]:
 
     A thread exports them: not to be held over a fork. Raises SettingsError.
     """
-    if not _is_wanted():
+    if tracing() is not Tracing.ON:
         yield None
         return
-    try:
-        from issuer.observe.spans import exporting  # noqa: PLC0415 - see above
-    except ModuleNotFoundError:
-        yield None
-        return
+    from issuer.observe.spans import exporting  # noqa: PLC0415 - see above
+
     try:
         spans = exporting()
     except ValueError as error:

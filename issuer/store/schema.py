@@ -36,17 +36,18 @@ def newest_version() -> str:
     return max(path.name.partition("_")[0] for path in (migrations_folder() / "versions").glob("[0-9]*.py"))
 
 
-async def migrate(engine: AsyncEngine, to: str = "head") -> tuple[str | None, str | None]:
-    """Moves the schema to a version, up or down; the versions before and after. Raises SchemaError, DatabaseUnavailable.
+async def migrate(engine: AsyncEngine, to: str = "head", *, may_remove: bool = False) -> tuple[str | None, str | None]:
+    """Moves the schema to a version; the versions before and after. Raises SchemaError, DatabaseUnavailable.
 
+    Down only with `may_remove`: what newer versions store is gone then, with `base` everything.
     One runner at a time (advisory lock), each migration in its own transaction, with lock and statement timeouts: a
     migration that cannot have its lock fails instead of stopping traffic behind it.
     """
     with database_errors():
-        return await _migrate(engine, to)
+        return await _migrate(engine, to, may_remove=may_remove)
 
 
-async def _migrate(engine: AsyncEngine, to: str) -> tuple[str | None, str | None]:
+async def _migrate(engine: AsyncEngine, to: str, *, may_remove: bool) -> tuple[str | None, str | None]:
     async with engine.connect() as connection:
         for setting in (f"lock_timeout = '{_LOCK_TIMEOUT}'", f"statement_timeout = '{_STATEMENT_TIMEOUT}'"):
             await connection.execute(sa.text(f"SET {setting}"))
@@ -54,9 +55,15 @@ async def _migrate(engine: AsyncEngine, to: str) -> tuple[str | None, str | None
             raise SchemaError("Another `issuer migrate` is at work on this database; wait for it to end.")
         try:
             before = await current_version(connection)
+            down = before is not None and (to == "base" or (to != "head" and to < before))
+            if down and not may_remove:
+                raise SchemaError(
+                    f"Going from {before} to {to} removes what newer versions store{', here everything' * (to == 'base')}. "
+                    "Back up the database, then say --remove-data."
+                )
             # Lock and timeouts are the session's. With a transaction open, Alembic would put everything into that one.
             await connection.commit()
-            await connection.run_sync(_run, to, before)
+            await connection.run_sync(_run, to, before, down)
             return before, await current_version(connection)
         finally:
             await connection.rollback()
@@ -64,7 +71,7 @@ async def _migrate(engine: AsyncEngine, to: str) -> tuple[str | None, str | None
             await connection.invalidate()
 
 
-def _run(connection: sa.Connection, to: str, before: str | None) -> None:
+def _run(connection: sa.Connection, to: str, before: str | None, down: bool) -> None:
     # Only whoever migrates needs Alembic; a server would load it at every start.
     from alembic import command  # noqa: PLC0415
     from alembic.config import Config  # noqa: PLC0415
@@ -74,12 +81,7 @@ def _run(connection: sa.Connection, to: str, before: str | None) -> None:
     config.set_main_option("script_location", str(migrations_folder()))
     config.attributes["connection"] = connection
     try:
-        if to == "base":
-            command.downgrade(config, to)
-        elif to == "head" or before is None or to > before:
-            command.upgrade(config, to)
-        else:
-            command.downgrade(config, to)
+        (command.downgrade if down or to == "base" else command.upgrade)(config, to)
     except CommandError as error:
         raise SchemaError(
             f"The schema cannot go from {before or 'nothing'} to {to}: this program knows the versions up to "

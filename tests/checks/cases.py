@@ -12,6 +12,7 @@ from issuer.checks.cases import Configured, Connected, Loaded, Plan, PrivateFile
 from issuer.checks.target import Target
 from issuer.model.kinds import AUTH_POLICY, CLUSTER_AUTH_POLICY, KEY_SET, Kind, parse_manifest
 from issuer.model.resource import Resource
+from issuer.observe.exporting import Tracing
 from issuer.settings import Settings, load_settings
 from issuer.signing.keyring import KeyRecord
 from issuer.signing.sealing import MasterKey, generate_master_key_line, load_master_key
@@ -55,7 +56,7 @@ def configured(**changed: Any) -> Configured:
     """`settings` may be given as a mapping."""
     given = changed.pop("settings", {})
     private = (PrivateFile("master key", Path("master.key"), 0o100600),)
-    return replace(Configured(settings(**given), KEY, private, (), NOW), **changed)
+    return replace(Configured(settings(**given), KEY, private, (), Tracing.OFF, NOW), **changed)
 
 
 def reached(outcome: Any = SERVER, target: Target | None = REMOTE) -> Reached:

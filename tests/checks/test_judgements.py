@@ -13,6 +13,7 @@ from issuer.checks.cases import Plan, PortCertificate, PrivateFile
 from issuer.checks.findings import Finding, Level, judge_all
 from issuer.checks.table import CHECKS
 from issuer.checks.target import Target
+from issuer.observe.exporting import Tracing
 from issuer.settings import SettingsError
 from issuer.signing.sealing import MasterKey, MasterKeyError, generate_master_key_line, load_master_key
 from issuer.store.database import DatabaseUnavailable, ReadOnlyStandby
@@ -147,6 +148,9 @@ ROWS = {
     "short hours": Row("schedule", configured(settings={"schedule": {"hour_s": 1}}), WARNING, "`gracePeriodHours` 1 s"),
     "a quiet log": Row("log", configured(), OK, "Level info, as json"),
     "a chatty log": Row("log", configured(settings={"log": {"level": "debug"}}), WARNING, "every token"),
+    "no traces": Row("traces", configured(), OK, "asks for none"),
+    "traces": Row("traces", configured(tracing=Tracing.ON), OK, "Every request"),
+    "traces in vain": Row("traces", configured(tracing=Tracing.NOT_INSTALLED), WARNING, r"issuer\[otel\]"),
     # --- the server
     "a primary": Row("database", reached(), OK, "PostgreSQL 18.6 at db.example.com"),
     "the oldest that will do": Row(

@@ -87,12 +87,21 @@ async def test_up_down_and_up_again_is_the_same_schema_and_down_leaves_nothing(
 ) -> None:
     assert await migrate(database.engine) == (None, HEAD)
     first = await catalogue(empty_database_url)
-    assert await migrate(database.engine, "base") == (HEAD, None)
+    assert await migrate(database.engine, "base", may_remove=True) == (HEAD, None)
     left = await query(empty_database_url, "SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace")
     assert {row["relname"] for row in left} <= {"alembic_version", "alembic_version_pkc"}
-    assert await migrate(database.engine, "base") == (None, None)
+    assert await migrate(database.engine, "base", may_remove=True) == (None, None)
     assert await migrate(database.engine, HEAD) == (None, HEAD)
     assert await catalogue(empty_database_url) == first
+
+
+async def test_nothing_stored_is_removed_unless_that_is_said(database: Database, empty_database_url: str) -> None:
+    await migrate(database.engine)
+    before = await catalogue(empty_database_url)
+    for older in ("base", "0001"):
+        with pytest.raises(SchemaError, match=rf"from {HEAD} to {older} removes .* --remove-data"):
+            await migrate(database.engine, older)
+    assert await catalogue(empty_database_url) == before
 
 
 async def test_migrating_again_changes_nothing(database: Database, empty_database_url: str) -> None:
@@ -131,7 +140,7 @@ async def test_a_migration_that_cannot_have_its_lock_fails_and_leaves_no_half(
     try:
         await holder.execute("BEGIN; SELECT * FROM changes")
         with pytest.raises(DatabaseUnavailable, match="55P03"):
-            await migrate(database.engine, "base")
+            await migrate(database.engine, "base", may_remove=True)
     finally:
         await holder.close()
     assert await catalogue(empty_database_url) == before

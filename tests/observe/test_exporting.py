@@ -1,13 +1,14 @@
 """Where spans go is said by the standard environment alone; without it there are none."""
 
 import os
+import sys
 from collections.abc import Mapping
 
 import pytest
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from issuer.observe.exporting import spans_exported
+from issuer.observe.exporting import Tracing, spans_exported, tracing
 from issuer.observe.spans import Spans
 from issuer.settings import SettingsError
 
@@ -41,8 +42,18 @@ def test_spans_are_exported_where_the_environment_asks_for_it(
     monkeypatch: pytest.MonkeyPatch, environment: Mapping[str, str], *, wanted: bool
 ) -> None:
     say(environment, monkeypatch)
+    assert tracing() is (Tracing.ON if wanted else Tracing.OFF)
     with spans_exported() as spans:
         assert (spans is not None) is wanted
+
+
+def test_without_the_extra_there_are_no_spans_and_nothing_ends_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A platform may set these variables for everybody: no reason not to issue tokens. `issuer check` says it."""
+    say(SOMEWHERE, monkeypatch)
+    monkeypatch.setitem(sys.modules, "issuer.observe.spans", None)
+    assert tracing() is Tracing.NOT_INSTALLED
+    with spans_exported() as spans:
+        assert spans is None
 
 
 def test_an_environment_that_cannot_be_used_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
