@@ -20,7 +20,7 @@ RECEIVE_S = 10.0
 
 
 class _WholeAnswers:
-    """A transport that sends in one piece what is written in one turn of the loop.
+    """A transport that sends an answer in one piece, or what there is of it at the end of the turn of the loop.
 
     uvicorn writes head and body apart. Together they are one system call, and a process that is killed has answered or has
     not: what a proxy may repeat at another replica.
@@ -35,17 +35,18 @@ class _WholeAnswers:
         return getattr(self._transport, name)
 
     def write(self, data: bytes) -> None:
-        """Sends at the end of this turn."""
+        """Sends with `flush`, or at the end of this turn."""
         if not self._waiting:
-            self._loop.call_soon(self._flush)
+            self._loop.call_soon(self.flush)
         self._waiting.append(data)
 
     def close(self) -> None:
         """Sends what waits, then closes."""
-        self._flush()
+        self.flush()
         self._transport.close()
 
-    def _flush(self) -> None:
+    def flush(self) -> None:
+        """Sends what waits."""
         if self._waiting:
             whole = b"".join(self._waiting)
             self._waiting.clear()
@@ -170,7 +171,9 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_message_complete()
 
     def on_response_complete(self) -> None:
-        """Unless another request is waiting, the connection rests."""
+        """The answer goes; unless another request is waiting, the connection rests."""
+        # Now, and not at the end of a turn that strangers may have filled.
+        cast("_WholeAnswers", self.transport).flush()
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
             self._room.rest(self)

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import pytest
+from uvicorn import Config
+from uvicorn.server import ServerState
 
 from issuer.web import connection
 from issuer.web.listen import Port, serve_ports
@@ -215,3 +217,59 @@ async def test_nobody_who_is_being_answered_makes_way_one_connection_too_many_is
 async def status_of_another(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> int:
     writer.write(GET + b"\r\n")
     return await status(reader)
+
+
+class Written(asyncio.Transport):
+    """Keeps what is written to it, piece by piece."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.pieces: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def write(self, data: Any) -> None:
+        self.pieces.put_nowait(bytes(data))
+
+    def is_closing(self) -> bool:
+        return False
+
+
+@asynccontextmanager
+async def asked(answering: Any) -> AsyncIterator[Written]:
+    """What an app writes to a connection on which it is asked. Nothing waits for long."""
+    config = Config(answering, interface="asgi3", proxy_headers=False, lifespan="off", log_config=None)
+    config.load()
+    protocol = connection.BoundedProtocol(config, ServerState(), {}, room=connection.Room())
+    transport = Written()
+    protocol.connection_made(transport)
+    protocol.data_received(GET + b"\r\n")
+    async with asyncio.timeout(10):
+        yield transport
+
+
+async def test_an_answer_goes_in_one_piece_and_before_its_app_returns() -> None:
+    """A process that is killed has answered or has not; and nothing that comes in the same turn is served before it goes."""
+    pieces: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        pieces.set_result(transport.pieces.qsize())
+
+    async with asked(answering) as transport:
+        assert await pieces == 1
+        whole = await transport.pieces.get()
+    assert whole.startswith(b"HTTP/1.1 200 OK\r\n")
+    assert whole.endswith(b"\r\n\r\n/ 0")
+
+
+async def test_what_there_is_of_an_answer_does_not_wait_for_the_rest() -> None:
+    rest = asyncio.Event()
+
+    async def answering(_: Any, __: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"4")]})
+        await rest.wait()
+        await send({"type": "http.response.body", "body": b"rest"})
+
+    async with asked(answering) as transport:
+        assert (await transport.pieces.get()).endswith(b"\r\n\r\n")
+        rest.set()
+        assert await transport.pieces.get() == b"rest"
