@@ -24,7 +24,7 @@ class AccountLoader:
         """Those of the accounts that exist. Raises DatabaseUnavailable."""
         position = self._position()
         known = position.revision if position is not None else -1
-        async with self._database.transaction() as connection:
+        async with self._database.single_statements() as connection:
             pulse, found = await read_accounts(connection, uids, known)
         if position is None or position.departure(pulse) is not None:
             # Failover at work: the reloader finds out which is the one to follow, new connections lead there.

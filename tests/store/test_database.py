@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import asyncpg
@@ -10,6 +10,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from issuer.settings import DatabaseSettings
 from issuer.store.database import Database, DatabaseUnavailable
@@ -79,6 +80,27 @@ async def test_a_transaction_is_committed_at_its_end_and_rolled_back_by_any_exce
         await fail()
     assert before >= 100
     assert await run(database, "SELECT revision FROM installation") == before
+
+
+async def test_single_statements_are_transactions_of_their_own_and_those_in_a_transaction_are_one(
+    database: Database,
+) -> None:
+    """All on one connection: what one user of it asked for is nothing to the next."""
+    which = sa.text("SELECT pg_current_xact_id()::text, current_setting('transaction_isolation')")
+
+    async def asked_twice(block: AbstractAsyncContextManager[AsyncConnection]) -> tuple[set[str], str]:
+        async with block as connection:
+            rows = [(await connection.execute(which)).one() for _ in range(2)]
+        return {row[0] for row in rows}, rows[0][1]
+
+    for block, transactions, isolation in (
+        (database.single_statements(), 2, "read committed"),
+        (database.transaction(isolation="REPEATABLE READ"), 1, "repeatable read"),
+        (database.transaction(), 1, "read committed"),
+        (database.single_statements(), 2, "read committed"),
+    ):
+        seen, found = await asked_twice(block)
+        assert (len(seen), found) == (transactions, isolation)
 
 
 async def test_a_statement_that_takes_too_long_is_unavailability(database_url: str) -> None:
