@@ -21,10 +21,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from issuer.settings import DatabaseSettings
 
 Connection: TypeAlias = AsyncConnection
-"""A connection out of a pool, mostly with an open transaction: all that callers of the store hold of a database."""
+"""A connection out of a pool, with an open transaction or for single statements: all that callers hold of a database."""
 
 
-TRANSACTION = "READ COMMITTED"
+ISOLATION = "READ COMMITTED"
 """How transactions see what others commit meanwhile, unless one asks for more."""
 HEAD_START_S = 0.25
 _GOOD_BYE_S = 0.5
@@ -67,7 +67,7 @@ class Database:
         return self._engine
 
     @asynccontextmanager
-    async def transaction(self, *, isolation: str = TRANSACTION) -> AsyncIterator[AsyncConnection]:
+    async def transaction(self, *, isolation: str = ISOLATION) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end of the block, rolled back by any exception.
 
         Raises DatabaseUnavailable; constraint violations stay `sqlalchemy.exc.IntegrityError`.

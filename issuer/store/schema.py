@@ -9,7 +9,7 @@ from pathlib import Path
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
-from issuer.store.database import TRANSACTION, database_errors
+from issuer.store.database import ISOLATION, database_errors
 
 _LOCK_ID = 0x15_5E_12
 _LOCK_TIMEOUT = "4s"
@@ -49,7 +49,7 @@ async def migrate(engine: AsyncEngine, to: str = "head", *, may_remove: bool = F
 
 async def _migrate(engine: AsyncEngine, to: str, *, may_remove: bool) -> tuple[str | None, str | None]:
     async with engine.connect() as pooled:
-        connection = await pooled.execution_options(isolation_level=TRANSACTION)
+        connection = await pooled.execution_options(isolation_level=ISOLATION)
         for setting in (f"lock_timeout = '{_LOCK_TIMEOUT}'", f"statement_timeout = '{_STATEMENT_TIMEOUT}'"):
             await connection.execute(sa.text(f"SET {setting}"))
         if not (await connection.execute(sa.text("SELECT pg_try_advisory_lock(:id)"), {"id": _LOCK_ID})).scalar_one():
