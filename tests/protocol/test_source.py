@@ -1,10 +1,12 @@
 """Whom a request is counted under: the peer, or whom proxies that are trusted say they speak for; never what a client says."""
 
-from ipaddress import ip_network
+from ipaddress import IPv4Address, ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from issuer.protocol.source import MAX_HOPS, Network, network_of, source_of
+from issuer.protocol.source import MAX_HOPS, Network, _is_ipv4, network_of, source_of
 
 PROXIES: tuple[Network, ...] = (ip_network("10.0.0.0/8"), ip_network("2001:db8:5::/48"), ip_network("192.0.2.9/32"))
 PROXY, CLIENT, OTHER = "10.1.2.3", "203.0.113.7", "198.51.100.4"
@@ -58,6 +60,15 @@ def test_a_client_does_not_decide_how_much_of_a_header_is_read() -> None:
     """Somebody within a trusted network writes the header himself."""
     endless = [b"10.0.0.1," * 100_000 + OTHER.encode(), *[b"10.0.0.1"] * MAX_HOPS]
     assert source_of(PROXY, endless, PROXIES) == "10.0.0.1"
+
+
+@given(st.from_regex(r"[0-9x]{0,3}(\.[0-9 ]{0,4}){2,4}\n?", fullmatch=True) | st.ip_addresses().map(str) | st.text())
+def test_an_ipv4_address_is_what_the_library_takes_for_one_and_writes_like_that(text: str) -> None:
+    try:
+        written = str(IPv4Address(text))
+    except ValueError:
+        written = None
+    assert (_is_ipv4(text) is not None) == (text == written)
 
 
 NETWORKS = {
