@@ -147,8 +147,9 @@ async def _settle(
     """The account and the proof that it is the caller, where `account` and `proof` from memory are none. Raises Refusal.
 
     401 is said only when the database was looked at after the question came: by a read of this account, at most one a
-    second, or else by the next poll. An unknown client costs what a wrong secret costs: the same HMACs, queries and waiting,
-    and the same rates beyond which all of that is saved and the answer is 429. A correct credential is never throttled.
+    second, or else by the next poll, for which no more wait than may still fail where somebody failed lately. An unknown
+    client costs what a wrong secret costs: the same HMACs, queries and waiting, and the same rates beyond which all of that
+    is saved and the answer is 429. A correct credential is never throttled.
     """
     network = network_of(source)
     fresh = False
@@ -177,8 +178,9 @@ async def _newest(issuance: Issuance, client_id: str, network: str) -> Account |
     account, fresh = await issuance.directory.reread(client_id, network)
     if fresh:
         return account
+    now = issuance.sources.elapsed_s()
     try:
-        with issuance.patience.place(network):
+        with issuance.patience.place(network), issuance.failures.expected(client_id, network, now):
             await issuance.next_look()
     except NoPlace:
         raise Refusal(Failure.TOO_MANY_FAILURES, "too many wait for the next poll", retry_after_s=1) from None

@@ -8,6 +8,7 @@ fills again evenly; that is what a fleet starting up needs, and what a runaway l
     failures            client_id and source → instant     100,000          least recently counted    never
     failures            source → instant                   100,000          least recently counted    never
     failures            client_id → instant                100,000          least recently counted    never
+    expected            key of a rate → how many           those who wait   their look                never
 
 Whoever is evicted begins anew, with a full minute. All of it is per process (see the README).
 """
@@ -20,12 +21,17 @@ from contextlib import contextmanager
 _MINUTE_S = 60
 
 
+class NoPlace(Exception):
+    """As many wait as may."""
+
+
 class Rates:
     """Theoretical arrival times by key. `now` is any monotonic seconds."""
 
     def __init__(self, max_keys: int) -> None:
         self._max_keys = max_keys
         self._arrivals: OrderedDict[str, float] = OrderedDict()
+        self._expected: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._arrivals)
@@ -50,6 +56,22 @@ class Rates:
         if wait_s is None:
             self.count(key, per_minute, now)
         return wait_s
+
+    def is_spoken_for(self, key: str, per_minute: int, now: float) -> bool:
+        """Whether those who are expected need all that is left. Where nothing was counted lately, any number may be."""
+        interval = _MINUTE_S / per_minute
+        ahead = self._arrivals.get(key, 0.0) - now
+        return ahead > 0 and ahead + (self._expected[key] + 1) * interval > _MINUTE_S + interval / 2
+
+    def expect(self, key: str) -> None:
+        """One more may have to be counted soon."""
+        self._expected[key] += 1
+
+    def expect_no_more(self, key: str) -> None:
+        """One of those who were expected is not any more, counted or not."""
+        self._expected[key] -= 1
+        if not self._expected[key]:
+            del self._expected[key]
 
 
 class FailureRates:
@@ -85,9 +107,28 @@ class FailureRates:
             self._of_clients.count(client_id, self.PER_MINUTE_OF_A_CLIENT, now)
         return wait_s
 
+    @contextmanager
+    def expected(self, client_id: str, source: str, now: float) -> Iterator[None]:
+        """Who finds out within the block whether it failed. Raises NoPlace where those before it need all that is left.
 
-class NoPlace(Exception):
-    """As many wait as may, from this source or in all."""
+        Without this all of an attack would wait to hear whether it failed as soon as a single failure more was within the
+        rates, and then be told all the same that they are too many. A fleet with a secret that is new here may wait as a
+        whole: it has not failed.
+        """
+        rates = (
+            (self._of_pairs, f"{client_id} {source}", self.PER_MINUTE),
+            (self._of_sources, source, self.PER_MINUTE_OF_A_SOURCE),
+            (self._of_clients, client_id, self.PER_MINUTE_OF_A_CLIENT),
+        )
+        if any(rate.is_spoken_for(key, per_minute, now) for rate, key, per_minute in rates):
+            raise NoPlace
+        for rate, key, _ in rates:
+            rate.expect(key)
+        try:
+            yield
+        finally:
+            for rate, key, _ in rates:
+                rate.expect_no_more(key)
 
 
 class Places:

@@ -1,7 +1,7 @@
 """DESIGN sections 4 and 5: failed authentication is verified first and throttled after; 401 is only said when it is sure."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import replace
 from ipaddress import ip_network
 from typing import NamedTuple
@@ -333,6 +333,54 @@ async def test_those_who_wait_are_bounded_for_each_source_and_the_others_hear_42
     polled.set()
     assert sorted([(await task).status for task in here]) == [401] * 5 + [429] * 3
     assert (await there).status == 401
+
+
+async def waiting_for_a_poll(
+    endpoint: Endpoint, asking: list[Callable[[], Coroutine[None, None, int]]]
+) -> tuple[list[int], list[int]]:
+    """Asked all at once: the answers before the next poll, and those after it."""
+    polled = asyncio.Event()
+
+    async def poll() -> None:
+        await polled.wait()
+        endpoint.directory.invalidate([uid_of(endpoint.client_id)])
+
+    endpoint.issuance = replace(endpoint.issuance, next_look=poll)
+    endpoint.serve()
+    tasks: list[asyncio.Task[int]] = []
+    for number, ask in enumerate(asking):
+        endpoint.peer = f"203.0.113.{number}"
+        tasks.append(asyncio.create_task(ask()))
+        await asyncio.sleep(0)
+    await asyncio.sleep(0.05)
+    before = [task.result() for task in tasks if task.done()]
+    late = [task for task in tasks if not task.done()]
+    polled.set()
+    return before, [await task for task in late]
+
+
+async def test_under_attack_no_more_wait_for_a_poll_than_may_still_fail(endpoint: Endpoint) -> None:
+    """All of an attack waited as soon as one failure more was within the rates, to be refused all at once at the poll."""
+    await the_client_is_guessed_from_everywhere(endpoint, endpoint.client_id)
+    endpoint.later(seconds=3 * 60 / FailureRates.PER_MINUTE_OF_A_CLIENT)
+    await succeed(endpoint, endpoint.client_id)
+
+    async def guess() -> int:
+        return (await fail(endpoint, endpoint.client_id)).status
+
+    before, after = await waiting_for_a_poll(endpoint, [guess] * 50)
+    assert (before, after) == ([429] * 47, [401] * 3)
+
+
+async def test_a_whole_fleet_with_a_secret_that_is_new_here_waits_for_the_poll(endpoint: Endpoint) -> None:
+    await succeed(endpoint, endpoint.client_id)
+    renew(endpoint, endpoint.client_id, "brand new")
+
+    async def start() -> int:
+        return await succeed(endpoint, endpoint.client_id, "brand new")
+
+    before, after = await waiting_for_a_poll(endpoint, [start] * 100)
+    assert (before, after) == ([], [200] * 100)
 
 
 # --- whose failures they are ------------------------------------------------------------------------------------------

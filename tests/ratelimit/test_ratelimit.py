@@ -85,6 +85,40 @@ def test_one_client_that_fails_for_ever_does_not_use_up_its_source() -> None:
     assert failures.wait_s(YOURS, HERE, 0.0) is None
 
 
+@pytest.mark.parametrize(
+    ("failed", "per_minute"),
+    [
+        ([(MINE, HERE)] * 1000, FailureRates.PER_MINUTE),
+        ([(f"sa-{number}", HERE) for number in range(1000)], FailureRates.PER_MINUTE_OF_A_SOURCE),
+        ([(MINE, f"192.0.2.{number}") for number in range(1000)], FailureRates.PER_MINUTE_OF_A_CLIENT),
+    ],
+    ids=["a pair", "a source", "a client"],
+)
+def test_no_more_are_expected_than_may_still_fail(failed: list[tuple[str, str]], per_minute: int) -> None:
+    failures = FailureRates()
+    for pair in failed:
+        failures.admit(*pair, 0.0)
+    later = 4 * 60 / per_minute
+    with ExitStack() as waiting:
+        for _ in range(4):
+            assert failures.wait_s(MINE, HERE, later) is None
+            waiting.enter_context(failures.expected(MINE, HERE, later))
+        with pytest.raises(NoPlace), failures.expected(MINE, HERE, later):
+            pytest.fail("a fifth may not fail")
+        with failures.expected(YOURS, THERE, later):
+            pass
+    assert [failures.admit(MINE, HERE, later) is None for _ in range(5)] == [True] * 4 + [False]
+
+
+def test_where_nobody_failed_any_number_is_expected_and_forgotten_afterwards() -> None:
+    failures = FailureRates()
+    with ExitStack() as waiting:
+        for _ in range(10_000):
+            waiting.enter_context(failures.expected(MINE, HERE, 1000.0))
+    for rates in (failures._of_pairs, failures._of_sources, failures._of_clients):
+        assert not rates._expected
+
+
 # --- places -----------------------------------------------------------------------------------------------------------
 
 
