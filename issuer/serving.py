@@ -80,7 +80,7 @@ async def serve(
             await issuer.reloader.catch_up()
             if part.public is not None:
                 await issuer.recorder.open()
-        _collect_garbage_seldom()
+        collect_garbage_seldom()
         ended = asyncio.Event()
         workers = (*_workers(part, issuer), *(each.run for each in certificates), *beside)
         running = [asyncio.create_task(worker()) for worker in workers]
@@ -148,12 +148,13 @@ def load_certificates(foundation: Foundation) -> tuple[Certificate | None, Certi
     return public, admin
 
 
-def _collect_garbage_seldom() -> None:
+def collect_garbage_seldom() -> None:
     """No request waits for the cycle collector to look through what is there for good.
 
     Walking every object of code, schemas and settings takes 100 ms, and 100,000 accounts in memory another second. Requests
     and connections leave no cycles behind (a test holds that), so the collector is a safety net: what was there at the start
-    is left alone, and the rest is walked as a whole once in days.
+    is left alone, and the rest is walked as a whole once in days. Before a fork it spares each child that walk, and the pages
+    that the walk writes on stay shared.
     """
     gc.collect()
     gc.freeze()

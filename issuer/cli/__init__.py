@@ -4,10 +4,14 @@
 issuer over REST, as any other driver does.
 """
 
+import atexit
 import gc
 from collections.abc import Callable, Mapping
 
-gc.set_threshold(100_000)  # what is imported stays: looking through all of it again and again is a sixth of a start
+# What is imported stays: looking through it again and again is a quarter of a start, and once more before it all goes with
+# the process is a quarter of a short command.
+gc.set_threshold(1_000_000)
+atexit.register(gc.freeze)
 
 import typer  # noqa: E402
 

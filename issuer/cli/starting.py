@@ -27,7 +27,7 @@ from issuer.events import SchemaMigrated, ServerReady, ServerStopping
 from issuer.observe.exporting import spans_exported
 from issuer.observe.log import log_events
 from issuer.protocol.metadata import TOKEN_PATH
-from issuer.serving import STOP_S, Occasions, Part, load_certificates
+from issuer.serving import STOP_S, Occasions, Part, collect_garbage_seldom, load_certificates
 from issuer.serving import serve as serve_part
 from issuer.settings import Settings, SettingsError, load_settings
 from issuer.signing.sealing import MasterKeyError, SealError
@@ -70,6 +70,7 @@ def serve(public: str, admin: str, workers: int, config: Path | None) -> None:
                 name = f"worker-{number}"
                 parts[name] = Part(public=public_socket, name=name, channel=says)
             ports = _name(public_socket), _name(admin_socket)
+            collect_garbage_seldom()
             code = supervise(
                 {name: partial(_run_part, foundation, part) for name, part in parts.items()},
                 foundation.emit,

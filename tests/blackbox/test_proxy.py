@@ -47,10 +47,14 @@ class Site:
         return found
 
     def restart(self) -> None:
-        """Every replica runs."""
+        """Every replica runs, and the proxy, which lets one that failed rest for a second, sends requests to each."""
+        before = len(self.proxy.upstreams())
         for address, server in self.replicas.items():
             if server.process.poll() is not None:
                 self.start(address)
+        with Load(self) as load:
+            eventually(lambda: {to for to, _ in self.proxy.upstreams()[before:]} >= self.replicas.keys())
+        assert load.bad == []
 
     def token(self, client: httpx.Client, **changed: str) -> httpx.Response:
         return client.post(f"{self.proxy.url}/oauth2/token", data={**FORM, **changed}, auth=self.credential)

@@ -12,9 +12,10 @@ from tests.web.test_connection import GET, serving, status
 LOOKS = """
 import gc
 import issuer.cli
-from issuer.serving import _collect_garbage_seldom
+from issuer.serving import collect_garbage_seldom
+gc.collect()
 before = len(gc.get_objects())
-_collect_garbage_seldom()
+collect_garbage_seldom()
 frozen, walked = gc.get_freeze_count(), len(gc.get_objects())
 whole = gc.get_stats()[2]["collections"]
 accounts = [{"labels": [number]} for number in range(500_000)]
