@@ -21,9 +21,10 @@ $(STAMP): pyproject.toml
 run: $(STAMP) ## a running issuer on a database of its own: http://127.0.0.1:8080
 	@exec $(BIN)/issuer dev
 
-# Tests start some 160 servers: where bytecode is not kept, each of them would compile every module.
+# Tests start some 160 servers: where bytecode is not kept, each of them would compile every module. Some only wait, so that
+# two cores are busy with three of them at a time.
 test: $(STAMP) ## all tests, on a real PostgreSQL
-	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 2 --dist worksteal
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/pytest --numprocesses 3 --dist worksteal
 
 test-long: $(STAMP) ## what `make test` does a few times, done often enough to be sure
 	@$(BIN)/pytest -m long
