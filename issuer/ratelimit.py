@@ -36,10 +36,18 @@ class Rates:
     def __len__(self) -> int:
         return len(self._arrivals)
 
-    def wait_s(self, key: str, per_minute: int, now: float) -> int | None:
-        """None when one more is within the limit, else the whole seconds to wait."""
+    def wait_s(self, key: str, per_minute: int, now: float, *, beside_expected: bool = False) -> int | None:
+        """None when one more is within the limit, else the whole seconds to wait.
+
+        `beside_expected`: as if those who are expected were counted already, unless nothing was counted lately.
+        """
         interval = _MINUTE_S / per_minute
-        ahead = max(self._arrivals.get(key, 0.0), now) + interval - now
+        ahead = interval
+        arrival = self._arrivals.get(key, 0.0)
+        if arrival > now:
+            ahead += arrival - now
+            if beside_expected:
+                ahead += self._expected[key] * interval
         # Half an interval of slack: sums of intervals are not exact, and the last of a full minute is one of them.
         return max(1, math.ceil(ahead - _MINUTE_S)) if ahead > _MINUTE_S + interval / 2 else None
 
@@ -56,12 +64,6 @@ class Rates:
         if wait_s is None:
             self.count(key, per_minute, now)
         return wait_s
-
-    def is_spoken_for(self, key: str, per_minute: int, now: float) -> bool:
-        """Whether those who are expected need all that is left. Where nothing was counted lately, any number may be."""
-        interval = _MINUTE_S / per_minute
-        ahead = self._arrivals.get(key, 0.0) - now
-        return ahead > 0 and ahead + (self._expected[key] + 1) * interval > _MINUTE_S + interval / 2
 
     def expect(self, key: str) -> None:
         """One more may have to be counted soon."""
@@ -91,44 +93,49 @@ class FailureRates:
         self._of_clients = Rates(max_keys)
 
     def wait_s(self, client_id: str, source: str, now: float) -> int | None:
-        """None when a failure is within all rates, else the whole seconds to wait."""
+        """None when a failure is within all rates beside those that are expected, else the whole seconds to wait."""
         return (
-            self._of_pairs.wait_s(f"{client_id} {source}", self.PER_MINUTE, now)
-            or self._of_sources.wait_s(source, self.PER_MINUTE_OF_A_SOURCE, now)
-            or self._of_clients.wait_s(client_id, self.PER_MINUTE_OF_A_CLIENT, now)
+            self._of_pairs.wait_s(f"{client_id} {source}", self.PER_MINUTE, now, beside_expected=True)
+            or self._of_sources.wait_s(source, self.PER_MINUTE_OF_A_SOURCE, now, beside_expected=True)
+            or self._of_clients.wait_s(client_id, self.PER_MINUTE_OF_A_CLIENT, now, beside_expected=True)
         )
 
     def admit(self, client_id: str, source: str, now: float) -> int | None:
-        """`wait_s`; a failure that is within all rates is counted."""
-        wait_s = self.wait_s(client_id, source, now)
+        """A failure that is within all rates is counted: None; else the whole seconds to wait."""
+        counted = self._rates(client_id, source)
+        waits = (rates.wait_s(key, per_minute, now) for rates, key, per_minute in counted)
+        wait_s = next((wait_s for wait_s in waits if wait_s is not None), None)
         if wait_s is None:
-            self._of_pairs.count(f"{client_id} {source}", self.PER_MINUTE, now)
-            self._of_sources.count(source, self.PER_MINUTE_OF_A_SOURCE, now)
-            self._of_clients.count(client_id, self.PER_MINUTE_OF_A_CLIENT, now)
+            for rates, key, per_minute in counted:
+                rates.count(key, per_minute, now)
         return wait_s
 
     @contextmanager
     def expected(self, client_id: str, source: str, now: float) -> Iterator[None]:
-        """Who finds out within the block whether it failed. Raises NoPlace where those before it need all that is left.
+        """Who finds out within the block whether it failed. Raises NoPlace where `wait_s` is not None.
 
         Without this all of an attack would wait to hear whether it failed as soon as a single failure more was within the
         rates, and then be told all the same that they are too many. A fleet with a secret that is new here may wait as a
         whole: it has not failed.
         """
-        rates = (
+        if self.wait_s(client_id, source, now) is not None:
+            raise NoPlace
+        counted = self._rates(client_id, source)
+        for rates, key, _ in counted:
+            rates.expect(key)
+        try:
+            yield
+        finally:
+            for rates, key, _ in counted:
+                rates.expect_no_more(key)
+
+    def _rates(self, client_id: str, source: str) -> tuple[tuple[Rates, str, int], ...]:
+        """Where a failure counts, under which key, and how often it may in a minute."""
+        return (
             (self._of_pairs, f"{client_id} {source}", self.PER_MINUTE),
             (self._of_sources, source, self.PER_MINUTE_OF_A_SOURCE),
             (self._of_clients, client_id, self.PER_MINUTE_OF_A_CLIENT),
         )
-        if any(rate.is_spoken_for(key, per_minute, now) for rate, key, per_minute in rates):
-            raise NoPlace
-        for rate, key, _ in rates:
-            rate.expect(key)
-        try:
-            yield
-        finally:
-            for rate, key, _ in rates:
-                rate.expect_no_more(key)
 
 
 class Places:

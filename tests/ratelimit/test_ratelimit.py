@@ -103,6 +103,7 @@ def test_no_more_are_expected_than_may_still_fail(failed: list[tuple[str, str]],
         for _ in range(4):
             assert failures.wait_s(MINE, HERE, later) is None
             waiting.enter_context(failures.expected(MINE, HERE, later))
+        assert failures.wait_s(MINE, HERE, later) is not None
         with pytest.raises(NoPlace), failures.expected(MINE, HERE, later):
             pytest.fail("a fifth may not fail")
         with failures.expected(YOURS, THERE, later):
