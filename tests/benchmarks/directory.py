@@ -24,8 +24,9 @@ from issuer.model.scopes import ADMIN_AUDIENCE
 from issuer.observe.log import log_events
 from issuer.settings import LogSettings, load_settings
 from issuer.wiring import Issuer, lay_foundation, wire
+from tests.benchmarks.cores import a_core_for_the_worker, on_cores, two_cores
 from tests.benchmarks.cpu import Driver, unrecorded
-from tests.benchmarks.load import Round, Server, Turns, on_cores, press, two_cores
+from tests.benchmarks.load import Round, Server, Turns, press
 from tests.benchmarks.population import populate, stored_bytes
 from tests.benchmarks.report import MICROSECONDS, BenchmarkFailed, Budget, Row
 from tests.benchmarks.stage import FORM, QUICK, URL, Effort, Request, Stage
@@ -65,7 +66,8 @@ def run(stage: Stage, effort: Effort) -> list[Row]:
             rows = [_memory(all_of_them, one, stored), *_cycled(all_of_them, only_one, effort)]
         with serving(folder, settings) as server:
             fill(pressed(server, many))
-            rows += runner.run(_policy_written(stage, url, server, authorizations, effort))
+            with a_core_for_the_worker(server.process.pid):
+                rows += runner.run(_policy_written(stage, url, server, authorizations, effort))
         rows += runner.run(_too_small(stage, url, authorizations, effort))
     return rows
 

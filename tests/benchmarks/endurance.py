@@ -19,8 +19,9 @@ from issuer.settings import DatabaseSettings
 from issuer.store.database import Database
 from issuer.store.partitions import make_partitions
 from issuer.workers.folding import UsageFolder
+from tests.benchmarks.cores import on_cores, two_cores
 from tests.benchmarks.directory import fill, pressed, settings_of
-from tests.benchmarks.load import Turns, on_cores, press, two_cores
+from tests.benchmarks.load import Turns, press
 from tests.benchmarks.population import populate
 from tests.benchmarks.report import BenchmarkFailed, Budget, Row
 from tests.benchmarks.stage import QUICK, SCOPES, URL, Effort, Stage

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import quantiles
@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 import uvloop
 
 from tests.benchmarks.attackers import AT_A_RATE, KINDS, PER_S
+from tests.benchmarks.cores import a_core_for_the_worker, resident_bytes, worker_of
 from tests.benchmarks.report import MICROSECONDS, BenchmarkFailed, Budget, Row
 from tests.benchmarks.stage import URL, Effort, Request, Stage
 from tests.blackbox.processes import Started, serving
@@ -27,31 +28,13 @@ SETTLE_S = 1.0
 
 
 def run(stage: Stage, effort: Effort) -> list[Row]:
-    """A row of p99 and one of memory for each attack. Raises BenchmarkFailed, also when a known client is refused.
-
-    The worker has a core; everybody else shares the other, where known clients come before strangers.
-    """
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise BenchmarkFailed("two cores are needed: one for the server, one for those who ask")
+    """A row of p99 and one of memory for each attack. Raises BenchmarkFailed, also when a known client is refused."""
     rows = []
-    try:
-        os.sched_setaffinity(0, cores[1:2])
-        _come_first()
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            for kind in KINDS:
-                with _server(stage, cores[0]) as server:
-                    rows += _compare(server, kind, stage, effort, runner)
-    finally:
-        os.sched_setscheduler(0, os.SCHED_OTHER, os.sched_param(0))
-        os.sched_setaffinity(0, cores)
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        for kind in KINDS:
+            with _server(stage) as server, a_core_for_the_worker(server.process.pid):
+                rows += _compare(server, kind, stage, effort, runner)
     return rows
-
-
-def _come_first() -> None:
-    """What known clients wait for is the server, and not their turn on the core they share with strangers; root's right."""
-    with suppress(PermissionError):
-        os.sched_setscheduler(0, os.SCHED_FIFO | os.SCHED_RESET_ON_FORK, os.sched_param(1))
 
 
 def _compare(server: Started, kind: str, stage: Stage, effort: Effort, runner: asyncio.Runner) -> list[Row]:
@@ -81,7 +64,7 @@ def _compare(server: Started, kind: str, stage: Stage, effort: Effort, runner: a
 
 
 @contextmanager
-def _server(stage: Stage, core: int) -> Iterator[Started]:
+def _server(stage: Stage) -> Iterator[Started]:
     with TemporaryDirectory(prefix="issuer-bench-") as folder:
         environment = {
             "ISSUER_URL": URL,
@@ -91,7 +74,6 @@ def _server(stage: Stage, core: int) -> Iterator[Started]:
         }
         with serving(Path(folder), environment) as server:
             server.wait_for(lambda: server.readiness().status_code == 200)
-            os.sched_setaffinity(_worker(server), {core})
             yield server
 
 
@@ -155,13 +137,6 @@ async def _answer(reader: asyncio.StreamReader) -> tuple[int, bytes]:
     return int(head.split(b" ", 2)[1]), await reader.readexactly(length)
 
 
-def _worker(server: Started) -> int:
-    """The process that issues tokens, which is the last child."""
-    pid = server.process.pid
-    return int(Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()[-1])
-
-
 def _memory_mib(server: Started) -> float:
     """Resident memory of the worker."""
-    status = Path(f"/proc/{_worker(server)}/status").read_text(encoding="ascii")
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+    return resident_bytes(worker_of(server.process.pid)) / 2**20

@@ -20,6 +20,7 @@ from typing import IO, Self
 
 import httpx
 
+from tests.benchmarks.cores import children_of, on_cores, resident_bytes, two_cores, worker_of
 from tests.benchmarks.report import MICROSECONDS, BenchmarkFailed, Budget, Row
 from tests.benchmarks.stage import CEILING_REQUEST, URL, Effort, Request, Stage, check_token
 
@@ -61,27 +62,18 @@ class Server:
     def cpu_s(self) -> float:
         """User and system time so far, of the process and its children, threads included (proc(5), /proc/pid/stat)."""
         ticks = 0
-        for pid in (self.process.pid, *_children(self.process.pid)):
+        for pid in (self.process.pid, *children_of(self.process.pid)):
             fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
             ticks += int(fields[11]) + int(fields[12])
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def memory_bytes(self) -> float:
-        """Resident memory of the process that issues tokens, which is the last child."""
-        return _resident_bytes(_children(self.process.pid)[-1])
+        """Resident memory of the process that issues tokens."""
+        return resident_bytes(worker_of(self.process.pid))
 
     def memory_of_all_bytes(self) -> float:
         """The same of every process, each counted whole."""
-        return sum(map(_resident_bytes, (self.process.pid, *_children(self.process.pid))))
-
-
-def _resident_bytes(pid: int) -> float:
-    status = Path(f"/proc/{pid}/status").read_text(encoding="ascii")
-    return int(status.partition("VmRSS:")[2].split()[0]) * 1024
-
-
-def _children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()]
+        return sum(map(resident_bytes, (self.process.pid, *children_of(self.process.pid))))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,25 +140,6 @@ def _latencies(among: str, mine: Sequence[Round], its: Sequence[Round]) -> list[
         Row(f"latency {name}, {among}", MICROSECONDS, _of(mine, f"{name}_us"), _of(its, f"{name}_us"))
         for name in ("p50", "p99")
     ]
-
-
-def two_cores() -> tuple[int, int]:
-    """One for the server, one for wrk. Raises BenchmarkFailed."""
-    cores = sorted(os.sched_getaffinity(0))
-    if len(cores) < 2:
-        raise BenchmarkFailed("two cores are needed: one for the server, one for wrk")
-    return cores[0], cores[1]
-
-
-@contextmanager
-def on_cores(cores: Collection[int]) -> Iterator[None]:
-    """What is started in the block runs on these cores, and whatever that starts."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, cores)
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, before)
 
 
 def press(server: Server, cores: Collection[int], seconds: int, pressure: Pressure = Pressure()) -> Round:

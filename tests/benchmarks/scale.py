@@ -15,8 +15,9 @@ from typing import TypeAlias
 import uvloop
 
 from issuer.model.scopes import ADMIN_AUDIENCE
+from tests.benchmarks.cores import on_cores, two_cores
 from tests.benchmarks.directory import fill, pressed, settings_of
-from tests.benchmarks.load import Server, Turns, on_cores, press, two_cores
+from tests.benchmarks.load import Server, Turns, press
 from tests.benchmarks.population import CHOSEN, populate
 from tests.benchmarks.report import BenchmarkFailed, Row
 from tests.benchmarks.stage import QUICK, Effort, Stage

@@ -5,12 +5,13 @@ import json
 import os
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from issuer.embedded import EmbeddedPostgres
+from tests.benchmarks.cores import children_of, keep_off_the_first
 from tests.benchmarks.report import BenchmarkFailed
 from tests.databases import Bootstrapped, Databases
 from tests.world import TOKEN, basic, started_world
@@ -67,21 +68,16 @@ def prepared_stage() -> Iterator[Stage]:
             postgres = EmbeddedPostgres(Path(folder) / "postgres")
             stack.callback(postgres.stop)
             server_url = postgres.start()
-            _as_on_a_machine_of_its_own(Path(folder) / "postgres" / "cluster" / "postmaster.pid")
+            postmaster = _postmaster(Path(folder) / "postgres" / "cluster" / "postmaster.pid")
+            keep_off_the_first([postmaster, *children_of(postmaster)])
         databases = stack.enter_context(Databases(server_url))
         database_url = stack.enter_context(databases.copy())
         request = asyncio.run(_account(database_url, databases.bootstrapped))
         yield Stage(database_url, databases.bootstrapped.master_key, request, databases)
 
 
-def _as_on_a_machine_of_its_own(pid_file: Path) -> None:
-    """PostgreSQL keeps off the core of the issuer, and on the other it comes before those who ask; root's right."""
-    postmaster = int(pid_file.read_text(encoding="ascii").splitlines()[0])
-    children = Path(f"/proc/{postmaster}/task/{postmaster}/children").read_text(encoding="ascii").split()
-    for pid in (postmaster, *map(int, children)):
-        with suppress(PermissionError, ProcessLookupError):
-            os.sched_setaffinity(pid, sorted(os.sched_getaffinity(0))[1:] or os.sched_getaffinity(0))
-            os.setpriority(os.PRIO_PROCESS, pid, -20)
+def _postmaster(pid_file: Path) -> int:
+    return int(pid_file.read_text(encoding="ascii").splitlines()[0])
 
 
 async def _account(database_url: str, bootstrapped: Bootstrapped) -> Request:

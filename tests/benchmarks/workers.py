@@ -7,7 +7,8 @@ the server, is said beside the rate.
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from tests.benchmarks.load import Round, Server, on_cores, press, two_cores
+from tests.benchmarks.cores import on_cores, two_cores
+from tests.benchmarks.load import Round, Server, press
 from tests.benchmarks.report import MICROSECONDS, Row
 from tests.benchmarks.stage import URL, Effort, Stage
 from tests.blackbox.processes import Started, serving
