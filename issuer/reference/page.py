@@ -16,6 +16,7 @@ from issuer.reference.fields import FieldRow, field_rows
 from issuer.reference.operation import Operation
 from issuer.reference.operations import DOCUMENTS, operations_of
 from issuer.reference.records import AUDIT, DECISIONS, REFUSALS
+from issuer.store.batches import BATCH_BYTES
 from issuer.store.refusals import KEEP_DAYS, MAX_KEYS_A_MINUTE
 from issuer.store.search import SCANNED
 
@@ -138,6 +139,7 @@ def _limits() -> Iterator[str]:
         ("All annotations of an object together", f"{MAX_ANNOTATIONS_BYTES} bytes"),
         ("Objects and lists inside each other", f"{MAX_DEPTH} levels"),
         ("Objects on a page of a list", f"{MAX_LIST_LIMIT}, {LIST_LIMIT} unless `limit` says otherwise"),
+        ("What they take as JSON", f"{BATCH_BYTES} bytes and at most one object more"),
         ("Watches at a time", f"{MAX_WATCHES_PER_PRINCIPAL} of one principal, {MAX_WATCHES} of all, for each server"),
         ("A key", "once in each object; YAML keys are strings, and YAML aliases are refused"),
         ("Text", "Unicode without NUL and without lone surrogates"),

@@ -40,7 +40,8 @@ QUERY: Mapping[str, Parameter] = {
         "Only objects of this name or namespace: `metadata.name=x`, `metadata.namespace=y`, or both.", _TEXT
     ),
     "limit": Parameter(
-        f"How many objects a page holds at most; {LIST_LIMIT} when left out, never more than {MAX_LIST_LIMIT}.",
+        f"How many objects a page holds at most; {LIST_LIMIT} when left out, never more than {MAX_LIST_LIMIT}. Great "
+        "objects make a page shorter: only one without `metadata.continue` is the last.",
         {"type": "integer", "minimum": 0, "maximum": 999_999_999},
     ),
     "continue": Parameter(

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from issuer.model.filters import Filter
+from issuer.store.batches import read_batch
 from issuer.store.tables import changes, installation
 
 TRIM_BATCH = 1000
@@ -44,10 +45,11 @@ async def require_kept(connection: AsyncConnection, revision: int) -> int:
 
 async def read_log(
     connection: AsyncConnection, after: int, upto: int, limit: int, wanted: Filter | None = None
-) -> list[Logged]:
-    """At most `limit` writes of the revisions in (after, upto], in order; of `wanted`, only those that may concern it.
+) -> tuple[list[Logged], int]:
+    """A batch of the writes of the revisions in (after, upto], in order, and the revision it is complete to.
 
-    Raises RevisionGone. Wants a repeatable-read transaction.
+    At most `limit` of them, and of `wanted` only those that may concern it. Raises RevisionGone. Wants a repeatable-read
+    transaction.
     """
     await require_kept(connection, after)
     query = sa.select(changes.c.revision, changes.c.before, changes.c.after).where(
@@ -59,8 +61,9 @@ async def read_log(
             query = query.where(changes.c.namespace == wanted.namespace)
         if wanted.name is not None:
             query = query.where(changes.c.name == wanted.name)
-    rows = await connection.execute(query.order_by(changes.c.revision).limit(limit))
-    return [Logged(row.revision, row.before, row.after) for row in rows]
+    documents = changes.c.before, changes.c.after
+    rows, more = await read_batch(connection, query, order_by=[changes.c.revision], documents=documents, limit=limit)
+    return [Logged(row.revision, row.before, row.after) for row in rows], rows[-1].revision if more else upto
 
 
 _TRIM = sa.text(

@@ -19,6 +19,7 @@ from issuer.store.database import Database, DatabaseUnavailable
 from issuer.store.listing import with_version
 
 _MAX_QUEUE = 1_000
+_MAX_QUEUE_BYTES = 16 * 2**20
 _BATCH = 500
 _AGAIN_S = 0.25
 
@@ -63,6 +64,7 @@ class Watch:
         self._feed = feed
         self._missed_to = feed.revision
         self._queue: deque[tuple[int, bytes]] = deque()
+        self._queue_bytes = 0
         self._wake = asyncio.Event()
         self.ended = False
         self._gone = False
@@ -87,7 +89,7 @@ class Watch:
 
     def _take(self) -> bytes:
         lines = b"".join(line for revision, line in self._queue if revision > self.revision)
-        self._queue.clear()
+        self._empty()
         self.revision = max(self.revision, self._feed.revision) if self._missed_to <= self.revision else self.revision
         return lines
 
@@ -108,12 +110,18 @@ class Watch:
         line = write.line(self.wanted)
         if line is None:
             return
-        if self._missed_to > self.revision or len(self._queue) >= _MAX_QUEUE:
-            self._queue.clear()
+        too_slow = len(self._queue) >= _MAX_QUEUE or self._queue_bytes >= _MAX_QUEUE_BYTES
+        if self._missed_to > self.revision or too_slow:
+            self._empty()
             self._missed_to = write.logged.revision
         else:
             self._queue.append((write.logged.revision, line))
+            self._queue_bytes += len(line)
         self._wake.set()
+
+    def _empty(self) -> None:
+        self._queue.clear()
+        self._queue_bytes = 0
 
     def end(self, *, gone: bool) -> None:
         """Nothing more comes. `gone`: what the watcher knows is not to be trusted any more."""
@@ -214,5 +222,5 @@ class ChangeFeed:
         Raises RevisionGone, DatabaseUnavailable.
         """
         async with self._database.transaction(isolation="REPEATABLE READ") as connection:
-            logged = await read_log(connection, after, upto, _BATCH, wanted)
-        return [_Write(each) for each in logged], logged[-1].revision if len(logged) == _BATCH else upto
+            logged, read_to = await read_log(connection, after, upto, _BATCH, wanted)
+        return [_Write(each) for each in logged], read_to

@@ -7,6 +7,8 @@ from unittest.mock import ANY
 
 import pytest
 
+from issuer.store import batches
+from issuer.store.batches import BATCH_BYTES
 from issuer.store.changelog import trim_log
 from tests.administration.paths import ACCOUNT, KEYSETS, MERGE, account, account_path, status_of
 from tests.databases import Databases
@@ -69,6 +71,45 @@ async def test_every_page_shows_what_was_there_when_the_first_was_read(filled: W
 
     assert await whole_list(filled, EVERYWHERE, meanwhile) == before
     assert await page(filled, ACCOUNT) == (["b", "bb", "c"], {"resourceVersion": ANY})
+
+
+@pytest.mark.parametrize("most_bytes", [1, 1_500, 3_000])
+async def test_a_page_that_ends_early_because_its_objects_are_great_loses_nothing_and_shows_the_same_moment(
+    filled: World, monkeypatch: pytest.MonkeyPatch, most_bytes: int
+) -> None:
+    before = (await filled.admin.get(EVERYWHERE)).json()["items"]
+    monkeypatch.setattr(batches, "BATCH_BYTES", most_bytes)
+    small, metadata = await page(filled, EVERYWHERE)
+    assert 0 < len(small) < len(before)
+    assert "continue" in metadata
+
+    async def meanwhile() -> None:
+        for name in ("b", "a"):
+            await filled.admin.patch(account_path(name), json={"spec": {"disabled": True}}, headers=MERGE)
+        await filled.admin.delete(account_path("c"))
+        for name in ("aa", "d"):
+            await filled.admin.post(ACCOUNT, json=account(name))
+
+    query = {"continue": metadata["continue"], "limit": 500}
+    await meanwhile()
+    rest = []
+    while "continue" in query:
+        document = (await filled.admin.get(EVERYWHERE, params=query)).json()
+        rest += document["items"]
+        query = {key: value for key, value in document["metadata"].items() if key == "continue"} | {"limit": 500}
+    assert before[len(small) :] == rest
+
+
+async def test_a_page_of_the_greatest_objects_is_bounded_in_bytes(filled: World) -> None:
+    great = {"note": "x" * 250_000}
+    for number in range(80):
+        answer = await filled.admin.post(ACCOUNT, json=account(f"great-{number:02}", annotations=great))
+        assert answer.status_code == 201, answer.text
+    names, metadata = await page(filled, ACCOUNT, limit=5_000)
+    assert BATCH_BYTES <= len(names) * 250_000 < BATCH_BYTES + 4 * 250_000
+    rest, metadata = await page(filled, ACCOUNT, limit=5_000, **{"continue": metadata["continue"]})
+    assert len(names) + len(rest) == 83
+    assert "continue" not in metadata
 
 
 async def test_pages_of_a_namespace_outlive_it(filled: World) -> None:

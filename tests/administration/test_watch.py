@@ -9,6 +9,7 @@ import pytest
 
 from issuer.model.filters import parse_filter
 from issuer.model.kinds import SERVICE_ACCOUNT
+from issuer.store import batches
 from issuer.store.changelog import trim_log
 from issuer.workers import changefeed
 from tests.administration.paths import ACCOUNT, MERGE, account, account_path, status_of
@@ -191,9 +192,16 @@ async def test_watches_are_counted_per_principal_and_given_back(
         assert again.status == 200
 
 
-async def test_a_watcher_that_reads_too_slowly_misses_nothing(followed: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(changefeed, "_MAX_QUEUE", 3)
-    monkeypatch.setattr(changefeed, "_BATCH", 2)
+@pytest.mark.parametrize("bounds", ["numbers", "bytes"])
+async def test_a_watcher_that_reads_too_slowly_misses_nothing(
+    followed: World, monkeypatch: pytest.MonkeyPatch, bounds: str
+) -> None:
+    if bounds == "numbers":
+        monkeypatch.setattr(changefeed, "_MAX_QUEUE", 3)
+        monkeypatch.setattr(changefeed, "_BATCH", 2)
+    else:
+        monkeypatch.setattr(changefeed, "_MAX_QUEUE_BYTES", 2_500)
+        monkeypatch.setattr(batches, "BATCH_BYTES", 4_000)
     await followed.admin.post(ACCOUNT, json=account("a"))
     feed = followed.issuer.feed
     with feed.watching(
