@@ -59,6 +59,10 @@ class Compiler:
             ),
         )
 
+    def forget(self) -> None:
+        """Nothing made before is taken again: of another history, the same revision of an object may be another write."""
+        self._governance = None
+
     def _governance_of(self, rows: WorldRows) -> Governance:
         """The same object as before while nothing it is made of has changed: accounts stay compiled."""
         made_of = (

@@ -246,6 +246,8 @@ class Reloader:
             check, rows = sight.world
             if check is not None:
                 self._compiler.master_key.check(check)
+            if sight.departure is not None:
+                self._compiler.forget()
             self.swap(self._compiler.snapshot(rows))
         if sight.departure is not None:
             # Accounts follow the snapshot in the same breath: a world that cannot be compiled leaves the last one whole.

@@ -144,6 +144,22 @@ class TestAnotherDatabase:
         await world.issuer.reloader.catch_up()
         assert len(world.seen(WorldReplaced)) == 1
 
+    async def test_a_policy_of_the_same_revision_may_be_another_write(self, world: World) -> None:
+        client = await world.account(tokenSettings={"accessTokenTTL": "1h"})
+        document = {"metadata": {"name": "ceiling"}, "spec": {"tokenSettings": {"maxAccessTokenTTL": "40m"}}}
+        await world.admin.post("/apis/auth.nauthera.io/v1alpha1/clusterauthpolicies", json=document)
+        assert (await client.token()).json()["expires_in"] == 2400
+        # As after a failover that lost the last write, and another write that took its revision.
+        await query(
+            world.database_url,
+            """UPDATE resources
+               SET document = jsonb_set(document::jsonb, '{spec,tokenSettings,maxAccessTokenTTL}', '"1m"')::json
+               WHERE name = 'ceiling'""",
+        )
+        await query(world.database_url, "UPDATE installation SET epoch = gen_random_uuid()")
+        await world.issuer.reloader.catch_up()
+        assert (await client.token()).json()["expires_in"] == 60
+
     async def test_one_under_another_master_key_keeps_the_last_good_world_and_is_reported_once_it_is_stale(
         self, world: World
     ) -> None:
