@@ -5,10 +5,13 @@ what was read so far gets a deadline.
 """
 
 import asyncio
+import ssl
 from collections import OrderedDict
+from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, cast
+from typing import Any, Protocol, cast
 
+import httptools
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
@@ -16,7 +19,12 @@ from uvicorn.server import ServerState
 MAX_HEADER_BYTES = 16_384
 """Of the request line and the headers together."""
 RECEIVE_S = 10.0
-"""How long a request may take to arrive, headers and body each; and the first byte on a new connection."""
+"""How long a request may take to arrive, headers and body each; the first byte on a new connection; and a TLS handshake."""
+SEND_S = 30.0
+"""How long a client may leave what is written to it unread."""
+_SHUTDOWN_S = 5.0
+"""How long a client may take to say that it has heard of the end of a TLS connection."""
+_OF_ANOTHER_PROTOCOL = {b"upgrade", b"http2-settings"}
 
 
 class _WholeAnswers:
@@ -46,41 +54,57 @@ class _WholeAnswers:
         self._transport.close()
 
     def flush(self) -> None:
-        """Sends what waits."""
+        """Sends what waits, to whom is still there."""
         if self._waiting:
             whole = b"".join(self._waiting)
             self._waiting.clear()
-            self._transport.write(whole)
+            if not self._transport.is_closing():
+                self._transport.write(whole)
+
+
+class Guest(Protocol):
+    """A connection of a room."""
+
+    def give_way(self) -> None:
+        """Makes a place at once."""
 
 
 class Room:
     """Who has to go when a port holds as many connections as it may: whoever has waited longest with nothing to answer.
 
     Strangers that hold connections keep nobody out that way, and clients that use theirs keep them (as nginx does with its
-    idle connections).
+    idle connections). Nothing is there to answer while a handshake is not done, and while a client does not read.
     """
 
     def __init__(self, max_connections: int | None = None) -> None:
         self._max_connections = max_connections
-        self._resting: OrderedDict[BoundedProtocol, None] = OrderedDict()
+        self._guests: set[Guest] = set()
+        self._resting: OrderedDict[Guest, None] = OrderedDict()
 
-    def has_place(self, taken: int) -> bool:
-        """Whether there is one for the last of `taken` connections, which somebody may have had to give up."""
-        if self._max_connections is None or taken <= self._max_connections:
+    def enter(self, guest: Guest) -> bool:
+        """Whether there is a place for it, which somebody may have had to give up. It counts until it leaves, either way."""
+        self._guests.add(guest)
+        if self._max_connections is None or len(self._guests) <= self._max_connections:
             return True
         if not self._resting:
             return False
         oldest, _ = self._resting.popitem(last=False)
+        self._guests.discard(oldest)
         oldest.give_way()
         return True
 
-    def rest(self, connection: "BoundedProtocol") -> None:
+    def rest(self, guest: Guest) -> None:
         """It has nothing to be answered from now on."""
-        self._resting[connection] = None
+        self._resting[guest] = None
 
-    def leave(self, connection: "BoundedProtocol") -> None:
-        """It is being answered, or gone."""
-        self._resting.pop(connection, None)
+    def work(self, guest: Guest) -> None:
+        """It is being answered."""
+        self._resting.pop(guest, None)
+
+    def leave(self, guest: Guest) -> None:
+        """It is gone."""
+        self._guests.discard(guest)
+        self._resting.pop(guest, None)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -100,72 +124,124 @@ class BoundedProtocol(HttpToolsProtocol):
         self._in_headers = False
         self._in_body = False
         self._refused = False
-        self._of_this_message = 0
+        self._segment_bytes = 0
+        self._begins_one = False
+        """Whether what was received just now begins a request."""
         self._received_bytes = 0
+        """Received of the request so far; `_perhaps_bytes` more, of which some ended the one before."""
+        self._perhaps_bytes = 0
+        self._unread_bytes = 0
+        """Received since the headers, or since the last piece of the body: chunk extensions and trailers."""
         self._deadline: asyncio.TimerHandle | None = None
+        self._reading: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """The first request must come in time; one connection too many, with all the others being answered, is told so."""
         super().connection_made(cast("asyncio.Transport", _WholeAnswers(transport, self.loop)))
-        if self._room.has_place(len(self.connections)):
+        if self._room.enter(self):
             self._room.rest(self)
             self._deadline = self.loop.call_later(RECEIVE_S, self._too_slow)
         else:
             self._refuse(HTTPStatus.SERVICE_UNAVAILABLE)
 
     def give_way(self) -> None:
-        """Makes a place at once; what it had sent of a request is forgotten."""
+        """Makes a place at once; what it had sent of a request is forgotten, and what it has not read."""
         self.connections.discard(self)
         self._refused = True
-        self.transport.close()
+        self._close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Leaves no timer behind."""
         super().connection_lost(exc)
         self._room.leave(self)
         self._rest()
+        self._read_in_time()
 
     def data_received(self, data: bytes) -> None:
         """Feeds the parser, then looks whether the request is still incomplete."""
         if self._refused:
             return
-        idle = not (self._in_headers or self._in_body)
-        self._of_this_message = len(data) if idle else 0
-        self._received_bytes += len(data)
-        super().data_received(data)
-        if self._in_headers and self._received_bytes > MAX_HEADER_BYTES:
-            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
-        elif not (self._in_headers or self._in_body):
+        size = len(data)
+        self._segment_bytes, self._begins_one = size, not (self._in_headers or self._in_body)
+        self._received_bytes += size
+        self._unread_bytes += size
+        self._unset_keepalive_if_required()
+        self._feed(data)
+        if not (self._in_headers or self._in_body):
             if self._deadline is not None:
                 self._rest()
+        elif self._too_large() if self._in_headers else self._unread_bytes > MAX_HEADER_BYTES:
+            self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         elif self._deadline is None and not self.transport.is_closing():
             self._deadline = self.loop.call_later(RECEIVE_S, self._too_slow)
 
+    def _feed(self, data: bytes) -> None:
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserUpgrade as upgrade:
+            # `data` may have gone through requests before it.
+            if not self._refused:
+                self._feed_without_upgrade(data[upgrade.args[0] :])
+
+    def _feed_without_upgrade(self, rest: bytes) -> None:
+        """Reads a request that asks for another protocol as if it did not, as a server may (RFC 9110 section 7.8).
+
+        The parser would take its body for the other protocol, and what is in it for another request. Java's HttpClient asks
+        for HTTP/2 with every request that is not TLS.
+        """
+        head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
+        for name, value in self.headers:
+            if name == b"connection":
+                kept = [each for each in value.split(b",") if each.strip().lower() not in _OF_ANOTHER_PROTOCOL]
+                head.append(b"connection: %b\r\n" % b",".join(kept))
+            elif name not in _OF_ANOTHER_PROTOCOL:
+                head.append(b"%b: %b\r\n" % (name, value))
+        self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn makes it: the first of several requests is answered, though it asks to close.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self._feed(b"".join(head) + b"\r\n" + rest)
+
     def on_message_begin(self) -> None:
-        """A request begins: with what was received just now, unless that also ended another."""
+        """A request begins: with what was received just now, or behind another in it."""
         self._in_headers = True
-        self._received_bytes = self._of_this_message
+        self._received_bytes, self._perhaps_bytes = (
+            (self._segment_bytes, 0) if self._begins_one else (0, self._segment_bytes)
+        )
+        self._begins_one = False
         super().on_message_begin()
 
     def on_headers_complete(self) -> None:
         """Hands the request on, unless its headers are too large: then it never reaches the application."""
+        if self.parser.should_upgrade():
+            if self.parser.get_method() == b"CONNECT":
+                self._refuse(HTTPStatus.METHOD_NOT_ALLOWED)
+            return  # it is read again without
         self._in_headers, self._in_body = False, True
-        if self._received_bytes > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
+        if self._received_bytes + self._perhaps_bytes > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
         if self._refused:
             return
         if self._deadline is not None:
             self._rest()  # the body gets a deadline of its own
-        self._room.leave(self)
+        if not self.flow.write_paused:
+            self._room.work(self)
+        self._unread_bytes = 0
         super().on_headers_complete()
+        # Trailers are no headers: they come behind what a proxy has checked, and nobody here wants any (RFC 9110 6.5.1).
+        self.headers = []
 
     def on_body(self, body: bytes) -> None:
         """Nothing of a refused request is kept."""
+        self._unread_bytes = 0
         if not self._refused:
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        """The request has arrived."""
+        """The request has arrived, unless it is only its head, to be read again."""
+        if self._in_headers:
+            return
         self._in_body = False
         if not self._refused:
             super().on_message_complete()
@@ -177,6 +253,30 @@ class BoundedProtocol(HttpToolsProtocol):
         super().on_response_complete()
         if self.timeout_keep_alive_task is not None:
             self._room.rest(self)
+
+    def pause_writing(self) -> None:
+        """The client does not read: from now on there is nothing to do for it, and it has to begin in time."""
+        super().pause_writing()
+        self._room.rest(self)
+        self._reading = self.loop.call_later(SEND_S, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        """The client has read."""
+        super().resume_writing()
+        self._read_in_time()
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._room.work(self)
+
+    def _read_in_time(self) -> None:
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
+    def _too_large(self) -> bool:
+        """Whether headers that are still coming are. What may be another request's counts as far as it is known."""
+        if self._received_bytes > MAX_HEADER_BYTES:
+            return True
+        return self._received_bytes + self._perhaps_bytes > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES
 
     def _header_bytes(self) -> int:
         return len(self.url) + sum(len(name) + len(value) + 4 for name, value in self.headers)
@@ -201,4 +301,90 @@ class BoundedProtocol(HttpToolsProtocol):
         if self.cycle is not None and not self.cycle.response_complete:
             self.cycle.disconnected = True
             self.cycle.message_event.set()
-        self.transport.close()
+        self._close()
+
+    def _close(self) -> None:
+        """Closes; who leaves unread what was written to him is not waited for."""
+        cast("_WholeAnswers", self.transport).flush()
+        if self.transport.get_write_buffer_size():
+            self.transport.abort()
+        else:
+            self.transport.close()
+
+
+class Handshake(asyncio.Protocol):
+    """A connection that has yet to become TLS: it has a place in the room, which it gives up for others, and RECEIVE_S.
+
+    asyncio's servers would tell of it only when it has become that, or 60 seconds later that it has not.
+    """
+
+    def __init__(
+        self, room: Room, tls: ssl.SSLContext, secured: Callable[[], BoundedProtocol], connections: set[Any]
+    ) -> None:
+        self._room = room
+        self._tls = tls
+        self._secured = secured
+        self._connections = connections
+        self._transport: asyncio.Transport | None = None
+        self._shaking: asyncio.Task[None] | None = None
+        self._early: list[bytes] = []
+        self._lost = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begins the handshake; one connection too many, with all the others being answered, is cut."""
+        transport.pause_reading()
+        self._transport = transport
+        self._connections.add(self)
+        if self._room.enter(self):
+            self._room.rest(self)
+            self._shaking = asyncio.get_running_loop().create_task(self._shake(transport))
+        else:
+            self.give_way()
+
+    def data_received(self, data: bytes) -> None:
+        """What came in the packet that ended the handshake."""
+        self._early.append(data)
+
+    def connection_lost(self, _: Exception | None) -> None:
+        """Before it began."""
+        self._lost = True
+        self._leave()
+
+    def give_way(self) -> None:
+        """Makes a place at once."""
+        self._leave()
+        if self._shaking is not None:
+            self._shaking.cancel()
+        if self._transport is not None:
+            self._transport.abort()
+
+    def shutdown(self) -> None:
+        """The server ends: it was not in time to ask for anything."""
+        self.give_way()
+
+    async def _shake(self, transport: asyncio.Transport) -> None:
+        loop = asyncio.get_running_loop()
+        try:
+            secured = await loop.start_tls(
+                transport,
+                self,
+                self._tls,
+                server_side=True,
+                ssl_handshake_timeout=RECEIVE_S,
+                ssl_shutdown_timeout=_SHUTDOWN_S,
+            )
+        except OSError:  # ssl.SSLError, the time, the client's end
+            secured = None
+        self._leave()
+        if secured is None:
+            transport.abort()
+        elif not self._lost:
+            protocol = self._secured()
+            secured.set_protocol(protocol)
+            protocol.connection_made(secured)
+            for data in self._early:
+                protocol.data_received(data)
+
+    def _leave(self) -> None:
+        self._connections.discard(self)
+        self._room.leave(self)

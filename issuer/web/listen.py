@@ -20,8 +20,9 @@ from typing import Any
 
 import uvicorn
 from starlette.types import ASGIApp
+from uvicorn.server import ServerState
 
-from issuer.web.connection import BoundedProtocol, Room
+from issuer.web.connection import BoundedProtocol, Handshake, Room
 
 KEEP_ALIVE_S = 75
 GRACE_S = 10
@@ -129,9 +130,16 @@ def _server(port: Port) -> _Server:
         timeout_graceful_shutdown=GRACE_S,
     )
     config.load()
-    config.ssl = port.tls
-    config.http_protocol_class = partial(BoundedProtocol, room=Room(port.max_connections))  # type: ignore[assignment]
+    config.http_protocol_class = partial(_connection, Room(port.max_connections), port.tls)  # type: ignore[assignment]
     return _Server(config)
+
+
+def _connection(
+    room: Room, tls: ssl.SSLContext | None, *, server_state: ServerState, **uvicorns: Any
+) -> BoundedProtocol | Handshake:
+    """What a new connection is, first of all."""
+    spoken = partial(BoundedProtocol, server_state=server_state, room=room, **uvicorns)
+    return spoken() if tls is None else Handshake(room, tls, spoken, server_state.connections)
 
 
 async def serve_ports(

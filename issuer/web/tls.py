@@ -23,7 +23,10 @@ class Certificate:
         self._key = key
         self._emit = emit
         self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        """What a port listens with. It has no certificate: each handshake takes the newest."""
         self.context.minimum_version = ssl.TLSVersion.TLSv1_2
+        self.context.sni_callback = self._take_newest
+        self._newest = self.context
         self._seen = b""
         try:
             self._load(self._digest())
@@ -54,10 +57,16 @@ class Certificate:
         return sha256(self._chain.read_bytes() + b"\0" + self._key.read_bytes()).digest()
 
     def _load(self, digest: bytes) -> None:
-        # Into a context of its own first: a chain that loads and a key that does not must not leave half of each.
-        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self._chain, self._key, password=_no_password)
-        self.context.load_cert_chain(self._chain, self._key, password=_no_password)
+        # Each into a context of its own: one that had another before it would keep that for as long as their keys are of
+        # different types, and a chain that loads beside a key that does not would leave half of each.
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(self._chain, self._key, password=_no_password)
+        self._newest = context
         self._seen = digest
+
+    def _take_newest(self, handshake: ssl.SSLObject, _name: str | None, _listening: ssl.SSLContext) -> None:
+        """Called in every handshake, whether the client names a host or not."""
+        handshake.context = self._newest
 
 
 def _no_password() -> str:

@@ -2,10 +2,11 @@
 
 import asyncio
 import socket
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from uvicorn import Config
@@ -33,7 +34,9 @@ async def app(scope: Any, receive: Callable[[], Any], send: Callable[[Any], Any]
 
 
 @asynccontextmanager
-async def serving(max_connections: int | None = None) -> AsyncIterator[Callable[[], Any]]:
+async def serving(
+    max_connections: int | None = None, tls: ssl.SSLContext | None = None, answering: Any = None
+) -> AsyncIterator[Callable[..., Any]]:
     """Opens connections to a server that runs for the block."""
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
@@ -42,13 +45,13 @@ async def serving(max_connections: int | None = None) -> AsyncIterator[Callable[
     async def no_drain() -> None:
         pass
 
-    port = Port(app, listener, max_connections=max_connections)
+    port = Port(answering or app, listener, tls, max_connections)
     running = asyncio.create_task(serve_ports([port], stop, ready.set, no_drain))
     await ready.wait()
     opened: list[asyncio.StreamWriter] = []
 
-    async def connect() -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        reader, writer = await asyncio.open_connection(*address)
+    async def connect(**options: Any) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        reader, writer = await asyncio.open_connection(*address, **options)
         opened.append(writer)
         return reader, writer
 
@@ -172,6 +175,134 @@ async def test_the_body_has_a_deadline_of_its_own_and_a_whole_request_has_none(m
         await asyncio.sleep(0.8)
         writer.write(GET + b"\r\n")
         assert await status(reader) == 200
+
+
+async def test_a_request_behind_another_in_one_piece_has_the_same_limit_and_none_for_what_was_before_it() -> None:
+    body = b"content-length: 4\r\n\r\nab"
+    async with serving() as connect:
+        reader, writer = await connect()
+        writer.write(GET + body)
+        await asyncio.sleep(0.05)
+        writer.write(b"cd" + GET + b"a: b\r\n" * LIMIT + b"\r\n")
+        assert await status(reader) == 431
+        assert await ended(reader)
+        reader, writer = await connect()
+        one = GET + b"pad: x\r\n\r\n"
+        writer.write(one * (LIMIT // len(one) + 100) + GET)
+        for _ in range(LIMIT // len(one) + 100):
+            assert await status(reader) == 200
+            assert await reader.readexactly(3) == b"/ 0"
+        writer.write(b"\r\n")
+        assert await status(reader) == 200
+
+
+async def test_trailers_are_no_headers_of_the_request() -> None:
+    """Behind a proxy they come after what it has checked and written: X-Forwarded-For would be the client's word."""
+    seen: list[Any] = []
+
+    async def answering(scope: Any, receive: Any, send: Any) -> None:
+        await app(scope, receive, send)
+        seen.append(scope["headers"])
+
+    async with serving(answering=answering) as connect:
+        reader, writer = await connect()
+        writer.write(GET + b"transfer-encoding: chunked\r\n\r\n3\r\na=b\r\n")
+        await asyncio.sleep(0.05)
+        writer.write(b"0\r\nx-forwarded-for: 198.51.100.7\r\nauthorization: Basic eDp5\r\n\r\n")
+        assert await status(reader) == 200
+        assert [name for name, _ in seen[0]] == [b"host", b"transfer-encoding"]
+        await reader.readexactly(3)
+        assert await status_of_another(reader, writer) == 200
+
+
+@pytest.mark.parametrize("part", [b"a: b\r\n" * 1000, b"a" * 6000], ids=["many", "one"])
+@pytest.mark.parametrize("begin", [b"0\r\n", b"0\r\nx: ", b"3;ext="], ids=["trailers", "a trailer", "an extension"])
+async def test_what_a_chunked_body_carries_beside_itself_is_bounded_like_headers(begin: bytes, part: bytes) -> None:
+    async with serving() as connect:
+        reader, writer = await connect()
+        writer.write(GET + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n" + begin)
+        sent = 0
+        with suppress(ConnectionError):
+            while sent < 100 * LIMIT and not writer.is_closing() and not reader.at_eof():
+                writer.write(part)
+                await writer.drain()
+                sent += len(part)
+                await asyncio.sleep(0)
+        assert sent < 60 * LIMIT
+        assert await ended(reader)
+
+
+H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAAAAAAIAAAAA\r\n"
+
+
+@pytest.mark.parametrize(
+    ("framing", "expected"),
+    [
+        (b"content-length: 19\r\n\r\nPOST / HTTP/1.1\r\n\r\n", b"/ 19"),
+        (b"transfer-encoding: chunked\r\n\r\n13\r\nPOST / HTTP/1.1\r\n\r\n\r\n0\r\n\r\n", b"/ 19"),
+        (b"\r\n", b"/ 0"),
+    ],
+    ids=["a body", "chunks", "no body"],
+)
+@pytest.mark.parametrize("pieces", [1, 2, 30])
+async def test_an_upgrade_is_ignored_and_its_body_stays_a_body(framing: bytes, expected: bytes, pieces: int) -> None:
+    """Java's HttpClient asks for h2c with every request in the clear; what it sends must be no request of its own."""
+    whole = b"POST / HTTP/1.1\r\nHost: x\r\n" + H2C + framing
+    size = len(whole) // pieces + 1
+    async with serving() as connect:
+        reader, writer = await connect()
+        for _ in range(2):  # and the connection goes on
+            for begin in range(0, len(whole), size):
+                writer.write(whole[begin : begin + size])
+                await asyncio.sleep(0.005)
+            assert await status(reader) == 200
+            assert await reader.readexactly(len(expected)) == expected
+        assert await status_of_another(reader, writer) == 200
+
+
+async def test_a_connect_is_405_and_ends_the_connection() -> None:
+    async with serving() as connect:
+        reader, writer = await connect()
+        writer.write(b"CONNECT x:443 HTTP/1.1\r\nHost: x:443\r\n\r\n" + GET + b"\r\n")
+        assert await status(reader) == 405
+        assert await ended(reader)
+
+
+async def unread(connect: Any) -> asyncio.StreamReader:
+    """A client that asks and asks, and reads nothing; the system's buffers hold less than what it is answered."""
+    reader, writer = await connect(limit=1)
+    writer.write((GET + b"\r\n") * 200)
+    return cast("asyncio.StreamReader", reader)
+
+
+async def long_answer(_: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"100000")]})
+    await send({"type": "http.response.body", "body": b"k" * 100_000})
+
+
+async def test_whoever_reads_no_answer_makes_way() -> None:
+    async with serving(max_connections=3, answering=long_answer) as connect:
+        for _ in range(3):
+            await unread(connect)
+        await asyncio.sleep(0.2)
+        for _ in range(5):
+            reader, writer = await connect()
+            writer.write(GET + b"\r\n")
+            assert await status(reader) == 200
+            await reader.readexactly(100_000)
+
+
+async def test_whoever_reads_no_answer_for_long_is_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "SEND_S", 0.2)
+    async with serving(answering=long_answer) as connect:
+        reader = await unread(connect)
+        await asyncio.sleep(0.6)
+        read = 0
+        with suppress(ConnectionError):
+            while piece := await reader.read(1_000_000):
+                read += len(piece)
+        assert read < 200 * 100_000
 
 
 async def test_for_one_connection_too_many_the_longest_idle_one_makes_way() -> None:

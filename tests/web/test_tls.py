@@ -11,9 +11,10 @@ import trustme
 
 from issuer.events import CertificateLoaded, CertificateRefused, Event
 from issuer.settings import SettingsError, load_settings
+from issuer.web import connection
 from issuer.web.listen import Port, serve_ports
 from issuer.web.tls import Certificate, CertificateError
-from tests.web.test_connection import app
+from tests.web.test_connection import GET, app, ended, serving, status_of_another
 
 
 class Authority:
@@ -24,9 +25,9 @@ class Authority:
         self.chain, self.key = folder / "tls.crt", folder / "tls.key"
         self.renew()
 
-    def renew(self, name: str = "127.0.0.1") -> str:
-        """Another certificate in the same place; its serial number."""
-        issued = self.ca.issue_cert(name)
+    def renew(self, name: str = "127.0.0.1", key_type: trustme.KeyType = trustme.KeyType.ECDSA) -> str:
+        """Another certificate in the same place; its name."""
+        issued = self.ca.issue_cert(name, key_type=key_type)
         issued.cert_chain_pems[0].write_to_path(self.chain)
         issued.private_key_pem.write_to_path(self.key)
         return name
@@ -95,6 +96,75 @@ async def test_a_renewed_certificate_serves_new_connections_and_an_unusable_one_
     finally:
         stop.set()
         await running
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+async def test_a_renewed_certificate_may_have_a_key_of_another_type(
+    authority: Authority, version: ssl.TLSVersion
+) -> None:
+    certificate = Certificate(authority.chain, authority.key, lambda _: None)
+    client = authority.client
+    client.maximum_version = version
+    async with serving(tls=certificate.context) as connect:
+        _, writer = await connect(ssl=authority.client, server_hostname="127.0.0.1")
+        address = writer.get_extra_info("peername")
+        for number, key_type in enumerate([trustme.KeyType.RSA, trustme.KeyType.ECDSA, trustme.KeyType.RSA]):
+            name = authority.renew(f"renewed-{number}.example", key_type)
+            certificate.reload()
+            assert await asyncio.to_thread(names, address, client) == name
+
+
+async def test_a_connection_that_never_becomes_tls_makes_way(authority: Authority) -> None:
+    certificate = Certificate(authority.chain, authority.key, lambda _: None)
+    async with serving(2, certificate.context) as connect:
+        silent = [await connect() for _ in range(4)]
+        for _ in range(3):
+            reader, writer = await connect(ssl=authority.client, server_hostname="127.0.0.1")
+            assert await status_of_another(reader, writer) == 200
+        for reader, _ in silent:
+            assert await ended(reader)
+
+
+@pytest.mark.parametrize(
+    "said", [b"", b"\x16\x03\x01\x02\x00", b"GET / HTTP/1.1\r\n\r\n"], ids=["nothing", "half", "no TLS"]
+)
+async def test_a_handshake_has_to_be_done_in_time(
+    authority: Authority, said: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(connection, "RECEIVE_S", 0.2)
+    certificate = Certificate(authority.chain, authority.key, lambda _: None)
+    async with serving(tls=certificate.context) as connect:
+        reader, writer = await connect()
+        writer.write(said)
+        assert await ended(reader)
+
+
+async def test_what_comes_with_the_end_of_the_handshake_is_read(authority: Authority) -> None:
+    certificate = Certificate(authority.chain, authority.key, lambda _: None)
+    client = authority.client
+    client.minimum_version = ssl.TLSVersion.TLSv1_3
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    line = client.wrap_bio(incoming, outgoing, server_hostname="127.0.0.1")
+    async with serving(tls=certificate.context) as connect:
+        reader, writer = await connect()
+        while True:
+            try:
+                line.do_handshake()
+            except ssl.SSLWantReadError:
+                writer.write(outgoing.read())
+                incoming.write(await reader.read(65_536))
+            else:
+                break
+        line.write(GET + b"\r\n")
+        writer.write(outgoing.read())  # the client's Finished and its request, in one packet
+        said = b""
+        while not said.endswith(b"/ 0"):
+            try:
+                said += line.read(65_536)
+            except ssl.SSLWantReadError:
+                async with asyncio.timeout(10):
+                    incoming.write(await reader.read(65_536))
+        assert said.startswith(b"HTTP/1.1 200 OK")
 
 
 async def test_old_versions_of_tls_are_refused(authority: Authority) -> None:
