@@ -39,17 +39,18 @@ class Rates:
     def wait_s(self, key: str, per_minute: int, now: float, *, beside_expected: bool = False) -> int | None:
         """None when one more is within the limit, else the whole seconds to wait.
 
-        `beside_expected`: as if those who are expected were counted already, unless nothing was counted lately.
+        `beside_expected`: as if those who are expected were counted already, unless nothing was counted lately. The wait that
+        is named is without them: they find out soon, and most may not fail.
         """
         interval = _MINUTE_S / per_minute
-        ahead = interval
+        ahead, expected = interval, 0.0
         arrival = self._arrivals.get(key, 0.0)
         if arrival > now:
             ahead += arrival - now
             if beside_expected:
-                ahead += self._expected[key] * interval
+                expected = self._expected[key] * interval
         # Half an interval of slack: sums of intervals are not exact, and the last of a full minute is one of them.
-        return max(1, math.ceil(ahead - _MINUTE_S)) if ahead > _MINUTE_S + interval / 2 else None
+        return max(1, math.ceil(ahead - _MINUTE_S)) if ahead + expected > _MINUTE_S + interval / 2 else None
 
     def count(self, key: str, per_minute: int, now: float) -> None:
         """One more, within the limit or not."""

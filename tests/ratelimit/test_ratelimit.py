@@ -111,6 +111,18 @@ def test_no_more_are_expected_than_may_still_fail(failed: list[tuple[str, str]],
     assert [failures.admit(MINE, HERE, later) is None for _ in range(5)] == [True] * 4 + [False]
 
 
+def test_who_finds_no_room_beside_the_expected_waits_as_if_they_were_not_there() -> None:
+    failures = FailureRates()
+    with ExitStack() as waiting:
+        for _ in range(256):
+            waiting.enter_context(failures.expected(MINE, HERE, 100.0))
+        assert failures.admit(MINE, HERE, 100.25) is None
+        assert failures.wait_s(MINE, HERE, 100.25) == 1, "none of them may fail, and there is room at once"
+        while failures.admit(MINE, HERE, 100.25) is None:
+            pass
+        assert failures.wait_s(MINE, HERE, 100.25) == failures.admit(MINE, HERE, 100.25) == 2
+
+
 def test_where_nobody_failed_any_number_is_expected_and_forgotten_afterwards() -> None:
     failures = FailureRates()
     with ExitStack() as waiting:
