@@ -7,7 +7,7 @@ environment. Units are part of a name: `_s` seconds, `_bytes` bytes.
 import re
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from pydantic import (
@@ -18,7 +18,8 @@ from pydantic import (
     Field,
     SecretStr,
     ValidationError,
-    model_validator,
+    ValidationInfo,
+    field_validator,
 )
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
@@ -73,7 +74,7 @@ def _networks(value: Any) -> Any:
         isinstance(part, str | IPv4Network | IPv6Network) for part in parts
     ):
         raise ValueError("must be networks such as 10.0.0.0/8, 2001:db8::/48")
-    return tuple(_network(str(part).strip()) for part in parts if str(part).strip())
+    return tuple(str(part).strip() for part in parts if str(part).strip())
 
 
 def _network(text: str) -> IPv4Network | IPv6Network:
@@ -86,6 +87,9 @@ def _network(text: str) -> IPv4Network | IPv6Network:
     if network.prefixlen == 0:
         raise ValueError(f"{network} is everybody: then every client could choose the address it is counted under")
     return network
+
+
+_Network = Annotated[IPv4Network | IPv6Network, BeforeValidator(_network)]
 
 
 def _database_url(value: SecretStr) -> SecretStr:
@@ -162,7 +166,9 @@ class AuditSettings(_Group):
         description="what tokens do while their record cannot be committed: 503, or leave by way of `spool_dir`",
     )
     spool_dir: Path | None = Field(
-        default=None, description="a persistent directory of this machine's own, for `on_outage: spool`"
+        default=None,
+        validate_default=True,
+        description="a persistent directory of this machine's own, for `on_outage: spool`",
     )
     keep_decisions_days: int = Field(
         default=30,
@@ -179,6 +185,13 @@ class AuditSettings(_Group):
     keep_usage_days: int = Field(
         default=400, ge=1, le=36_500, description="days for which it is known how each account and credential was used"
     )
+
+    @field_validator("spool_dir")
+    @classmethod
+    def _a_spool_has_its_place(cls, folder: Path | None, info: ValidationInfo) -> Path | None:
+        if folder is None and info.data.get("on_outage") == "spool":
+            raise ValueError("audit.on_outage spool wants a directory that outlives this process")
+        return folder
 
 
 class LogSettings(_Group):
@@ -231,11 +244,9 @@ class Settings(BaseSettings):
     public_key_file: Path | None = Field(default=None, description="PEM private key of that chain, not encrypted")
     admin_certificate_file: Path | None = Field(default=None, description="the same for the admin port")
     admin_key_file: Path | None = Field(default=None, description="PEM private key of that chain, not encrypted")
-    trusted_proxies: Annotated[tuple[IPv4Network | IPv6Network, ...] | None, NoDecode, BeforeValidator(_networks)] = (
-        Field(
-            default=None,
-            description="networks of proxies in front of the public port; their `X-Forwarded-For` says who is counted",
-        )
+    trusted_proxies: Annotated[tuple[_Network, ...] | None, NoDecode, BeforeValidator(_networks)] = Field(
+        default=None,
+        description="networks of proxies in front of the public port; their `X-Forwarded-For` says who is counted",
     )
     keys: KeysSettings = KeysSettings()
     tokens: TokensSettings = TokensSettings()
@@ -246,19 +257,13 @@ class Settings(BaseSettings):
     audit: AuditSettings = AuditSettings()
     log: LogSettings = LogSettings()
 
-    @model_validator(mode="after")
-    def _certificates_have_keys(self) -> Self:
-        for port in ("public", "admin"):
-            files = getattr(self, f"{port}_certificate_file"), getattr(self, f"{port}_key_file")
-            if files.count(None) == 1:
-                raise ValueError(f"{port}_certificate_file and {port}_key_file belong together")
-        return self
-
-    @model_validator(mode="after")
-    def _a_spool_has_its_place(self) -> Self:
-        if self.audit.on_outage == "spool" and self.audit.spool_dir is None:
-            raise ValueError("audit.on_outage spool wants audit.spool_dir, a directory that outlives this process")
-        return self
+    @field_validator("public_key_file", "admin_key_file")
+    @classmethod
+    def _certificates_have_keys(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        certificate = str(info.field_name).replace("_key_", "_certificate_")
+        if certificate in info.data and (key is None) != (info.data[certificate] is None):
+            raise ValueError(f"belongs together with {certificate}; one of them is not set")
+        return key
 
     @classmethod
     def settings_customise_sources(

@@ -131,6 +131,23 @@ def test_every_fault_is_named_at_once_whatever_its_source(tmp_path: Path, monkey
     ]
 
 
+WANTED_TOGETHER: dict[str, dict[str, Any]] = {
+    "audit.spool_dir": {"audit": {"on_outage": "spool"}},
+    "public_key_file": {"public_certificate_file": "chain.pem"},
+    "admin_key_file": {"admin_key_file": "key.pem"},
+}
+
+
+@pytest.mark.parametrize(("name", "given"), WANTED_TOGETHER.items(), ids=list(WANTED_TOGETHER))
+def test_what_is_missing_beside_another_setting_has_a_name_too(name: str, given: dict[str, Any]) -> None:
+    assert faults(**given) == [name]
+
+
+def test_and_is_named_beside_every_other_fault() -> None:
+    together: dict[str, Any] = {key: value for given in WANTED_TOGETHER.values() for key, value in given.items()}
+    assert sorted(faults(colour="red", **together)) == sorted([*WANTED_TOGETHER, "colour"])
+
+
 def test_the_message_says_where_the_settings_were_read(tmp_path: Path) -> None:
     config = written(tmp_path, "colour: red")
     with pytest.raises(SettingsError, match=str(config)):

@@ -55,6 +55,16 @@ def test_what_is_refused_says_why(monkeypatch: pytest.MonkeyPatch, text: str, wh
     assert why in str(caught.value)
 
 
+@pytest.mark.parametrize("value", ["10.0.0.0/33, 192.0.2.7, foo", ["10.0.0.0/33", "192.0.2.7", "foo"]])
+def test_every_one_that_is_refused_is_named(value: object) -> None:
+    with pytest.raises(SettingsError) as caught:
+        load_settings(trusted_proxies=value)
+    said = str(caught.value)
+    assert "trusted_proxies.0: '10.0.0.0/33' is not" in said
+    assert "trusted_proxies.2: 'foo' is not" in said
+    assert len(said.splitlines()) == 3
+
+
 @pytest.mark.parametrize("value", [7, [7], {"a": 1}, [None]])
 def test_a_file_may_hold_nothing_else(value: object) -> None:
     with pytest.raises(SettingsError, match=r"trusted_proxies: must be networks such as 10\.0\.0\.0/8"):

@@ -191,5 +191,5 @@ def test_a_certificate_that_cannot_be_used_stops_the_start_in_plain_words(
 
 
 def test_certificate_and_key_are_configured_together(authority: Authority) -> None:
-    with pytest.raises(SettingsError, match="belong together"):
+    with pytest.raises(SettingsError, match="public_key_file: belongs together with"):
         load_settings(public_certificate_file=str(authority.chain))
