@@ -38,7 +38,8 @@ def serve(
     """Serve tokens in production.
 
     Needs ISSUER_URL, ISSUER_DATABASE_URL and ISSUER_MASTER_KEY_FILE (or ISSUER_MASTER_KEY), and a database that
-    `issuer migrate` and `issuer bootstrap` prepared; until then it answers 503 and /readyz says what is missing.
+    `issuer migrate` and `issuer bootstrap` prepared. While that is away, empty or not bootstrapped it answers 503 and
+    /readyz says what is missing. A schema that is older than the program ends it at the start: `issuer migrate` first.
     """
     from issuer.cli import starting  # noqa: PLC0415 - see above
 
