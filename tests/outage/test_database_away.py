@@ -154,6 +154,27 @@ async def test_without_one_the_first_record_that_cannot_be_committed_ends_tokens
         await eventually_200(lambda: world.anonymous.get("/readyz"))
 
 
+async def test_without_one_a_replica_that_nobody_asks_is_ready_until_the_outage_window_is_spent(
+    cluster: Cluster, bootstrapped: Bootstrapped
+) -> None:
+    async with running(cluster, bootstrapped) as world:
+        cold = await world.account(f"a-{uuid4()}")
+        reloader = world.issuer.reloader
+        await until(lambda: reloader.position is not None)
+        await asyncio.to_thread(cluster.stop)
+        try:
+            world.clock.advance(seconds=OUTAGE_S - 1)
+            await until(lambda: world.seen(SnapshotStale))
+            assert is_not_now(await cold.token()), "it is not in memory, and leaves no record"
+            assert await ready(world) == 200
+            assert "old" in (reloader.degraded or "")
+            world.clock.advance(seconds=2)
+            assert await ready(world) == 503
+        finally:
+            await asyncio.to_thread(cluster.start)
+        await eventually_200(lambda: world.anonymous.get("/readyz"))
+
+
 async def _while_it_is_away(world: World, known: Client, cold: Client) -> None:
     reloader = world.issuer.reloader
     world.clock.advance(seconds=STALE_AFTER_S + 0.5)
