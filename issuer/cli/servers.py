@@ -20,7 +20,12 @@ ConfigFile = Annotated[
         "--config", envvar="ISSUER_CONFIG", metavar="FILE", help="YAML file of settings; the environment wins over it."
     ),
 ]
-PublicAddress = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where workloads and verifiers come in.")]
+PublicAddress = Annotated[
+    str,
+    typer.Option(
+        metavar="HOST:PORT", help="Where workloads and verifiers come in. 0.0.0.0 is IPv4 only, [::] IPv6 only."
+    ),
+]
 AdminAddress = Annotated[str, typer.Option(metavar="HOST:PORT", help="Where administrators come in. Keep it private.")]
 
 
