@@ -7,6 +7,8 @@ issuer over REST, as any other driver does.
 import atexit
 import gc
 from collections.abc import Callable, Mapping
+from importlib.metadata import version
+from typing import Annotated
 
 # What is imported stays: looking through it again and again is a quarter of a start, and once more before it all goes with
 # the process is a quarter of a short command.
@@ -61,6 +63,23 @@ for _panel, _commands in _COMMANDS.items():
         app.command(_command.__name__, rich_help_panel=_panel)(_command)
 app.add_typer(keys.app, rich_help_panel="Administer")
 app.add_typer(audit.app, rich_help_panel="Administer")
+
+
+def _say_version(wanted: bool) -> None:
+    if wanted:
+        print(f"issuer {version('issuer')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _before_any_command(
+    *,
+    says_version: Annotated[
+        bool, typer.Option("--version", callback=_say_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Options of `issuer` itself."""
+    del says_version  # the callback ended the command
 
 
 def main() -> None:

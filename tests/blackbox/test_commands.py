@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -184,6 +185,11 @@ def test_python_m_issuer_explains_itself_anywhere(tmp_path: Path) -> None:
     assert explained.exit_code == 0
     for command in ("dev", "serve", "migrate", "bootstrap", "apply", "get", "watch", "delete", "rotate", "token"):
         assert command in explained.stdout
+
+
+def test_it_says_its_version_and_nothing_else(tmp_path: Path) -> None:
+    said = run("--version", cwd=tmp_path)
+    assert (said.exit_code, said.stdout, said.stderr) == (0, f"issuer {version('issuer')}\n", "")
 
 
 def test_a_reader_that_has_seen_enough_is_no_error(server: Started) -> None:
