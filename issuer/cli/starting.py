@@ -31,7 +31,7 @@ from issuer.serving import STOP_S, Occasions, Part, collect_garbage_seldom, load
 from issuer.serving import serve as serve_part
 from issuer.settings import Settings, SettingsError, load_settings
 from issuer.signing.sealing import MasterKeyError, SealError
-from issuer.store.database import Database, DatabaseUnavailable
+from issuer.store.database import Database, DatabaseUnavailable, RightMissing
 from issuer.store.schema import SchemaError, SchemaMissing, require_schema
 from issuer.store.schema import migrate as migrate_schema
 from issuer.web.listen import AddressError, open_socket, parse_address
@@ -254,6 +254,12 @@ def start_trouble_reported() -> Iterator[None]:
             raise CommandError(
                 f"the database does not answer ({error})",
                 next_step="is PostgreSQL running, and does ISSUER_DATABASE_URL name it with the right user and password?",
+            ) from None
+        except RightMissing as error:
+            raise CommandError(
+                f"the database user lacks a right ({error})",
+                next_step="`issuer check` lists those it needs; `issuer migrate` wants the owner of the tables, who may "
+                "create more",
             ) from None
 
 

@@ -41,6 +41,10 @@ class ReadOnlyStandby(DatabaseUnavailable):
         super().__init__("a read-only standby answers; the URL must lead to the primary")
 
 
+class RightMissing(Exception):
+    """The database user may not do what was asked of it. The message is PostgreSQL's: it names the table, and no value."""
+
+
 class Database:
     """One pool of connections to the one writable primary; at most `pool_size`, or what the settings say."""
 
@@ -70,7 +74,7 @@ class Database:
     async def transaction(self, *, isolation: str = ISOLATION) -> AsyncIterator[AsyncConnection]:
         """One transaction: committed at the end of the block, rolled back by any exception.
 
-        Raises DatabaseUnavailable; constraint violations stay `sqlalchemy.exc.IntegrityError`.
+        Raises DatabaseUnavailable, RightMissing; constraint violations stay `sqlalchemy.exc.IntegrityError`.
         """
         async with self.single_statements() as pooled:
             connection = await pooled.execution_options(isolation_level=isolation)
@@ -175,7 +179,7 @@ async def _connect(url: str, settings: DatabaseSettings, application: str) -> An
     except asyncpg.TargetServerAttributeNotMatched:
         raise ReadOnlyStandby from None
     except asyncpg.PostgresError as error:
-        if (error.sqlstate or "").startswith(_REFUSING_CLASSES):
+        if (error.sqlstate or "").startswith((*_REFUSING_CLASSES, _NO_RIGHT)):
             raise DatabaseUnavailable(f"it refuses the connection: {error}") from error
         raise DatabaseUnavailable(error.sqlstate or type(error).__name__) from error
 
@@ -186,11 +190,15 @@ _UNAVAILABLE_CLASSES = ("08", "53", "57", "58")
 _UNAVAILABLE_STATES = frozenset({"25006", "55P03", "40001", "40P01", "42P01"})
 # Those by which the server refuses the connection as it is configured: who we say we are, which database we name.
 _REFUSING_CLASSES = ("28", "3D")
+_NO_RIGHT = "42501"
 
 
 @contextmanager
 def database_errors() -> Iterator[None]:
-    """What says "not now" inside becomes DatabaseUnavailable; what says that a statement is wrong stays as it is."""
+    """What says "not now" inside becomes DatabaseUnavailable, what says "not you" RightMissing.
+
+    What says that a statement is wrong stays as it is.
+    """
     try:
         yield
     except (
@@ -209,9 +217,13 @@ def database_errors() -> Iterator[None]:
         state = error.sqlstate or ""
         if state.startswith(_UNAVAILABLE_CLASSES) or state in _UNAVAILABLE_STATES:
             raise DatabaseUnavailable(state) from error
+        if state == _NO_RIGHT:
+            raise RightMissing(str(error).splitlines()[0]) from error
         raise
     except DBAPIError as error:
         state = _sqlstate(error)
+        if state == _NO_RIGHT:
+            raise RightMissing(_server_message(error)) from error
         if state.startswith(_REFUSING_CLASSES):
             raise DatabaseUnavailable(f"it refuses the connection: {_server_message(error)}") from error
         # Without a statement it was the connection: a standby, a database closed for maintenance, a commit cut off.

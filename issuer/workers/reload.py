@@ -23,7 +23,7 @@ from issuer.signing.sealing import MasterKeyError, SealError
 from issuer.snapshot import Snapshot
 from issuer.sources import Sources
 from issuer.store.clock import Clock
-from issuer.store.database import Connection, Database, DatabaseUnavailable, ReadOnlyStandby
+from issuer.store.database import Connection, Database, DatabaseUnavailable, ReadOnlyStandby, RightMissing
 from issuer.store.installation import read_master_key_check
 from issuer.store.schema import SchemaError, require_schema
 from issuer.store.world import Position, Pulse, WorldRows, read_changed, read_pulse, read_world
@@ -38,10 +38,11 @@ DEBOUNCE_S = 0.01
 WOKEN_PACE_S = 0.05
 """At least so much between two looks, however many notices come: bulk work on one replica must not busy the others."""
 
-_EXPECTED = (DatabaseUnavailable, SchemaError, NotBootstrapped, MasterKeyError, SealError)
+_EXPECTED = (DatabaseUnavailable, RightMissing, SchemaError, NotBootstrapped, MasterKeyError, SealError)
 _IN_THE_WAY: Mapping[type[Exception], str] = {
     DatabaseUnavailable: "the database does not answer",
     ReadOnlyStandby: "the database is a read-only standby, and the primary is needed",
+    RightMissing: "the database user lacks a right",
     MasterKeyError: "what this database holds is sealed under another master key",
     SealError: "something sealed does not open under this master key",
 }

@@ -3,7 +3,7 @@
 import socket
 import stat
 import subprocess
-from collections.abc import Iterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import asyncpg
@@ -14,6 +14,7 @@ from issuer.model.scopes import ADMIN_AUDIENCE
 from issuer.signing.sealing import generate_master_key_line
 from tests.blackbox.processes import ANY_PORT, CLEAN, ISSUER, Finished, Started, eventually, run, run_here, serving
 from tests.databases import Databases
+from tests.store.roles import role
 
 URL = "https://issuer.example.com"
 ADMIN = "/apis/auth.nauthera.io/v1alpha1/namespaces/issuer-system/serviceaccounts/admin"
@@ -37,6 +38,20 @@ def bootstrapped(databases: Databases, database_url: str) -> Environment:
         "ISSUER_DATABASE_URL": database_url,
         "ISSUER_MASTER_KEY": databases.bootstrapped.master_key,
     }
+
+
+@pytest.fixture
+async def without_rights(bootstrapped: Environment) -> AsyncIterator[Environment]:
+    """The settings of an issuer whose database user may do nothing in its database."""
+    async with role(bootstrapped["ISSUER_DATABASE_URL"]) as url:
+        yield {**bootstrapped, "ISSUER_DATABASE_URL": url}
+
+
+@pytest.fixture
+async def without_a_place(empty: Environment) -> AsyncIterator[Environment]:
+    """The same, and the database is empty."""
+    async with role(empty["ISSUER_DATABASE_URL"]) as url:
+        yield {**empty, "ISSUER_DATABASE_URL": url}
 
 
 def trouble(done: Finished, *sentences: str, exit_code: int = 1) -> None:
@@ -195,6 +210,26 @@ def test_the_master_key_of_another_database_is_refused(bootstrapped: Environment
 def test_a_database_that_does_not_answer_is_said_so(command: str) -> None:
     given = {"ISSUER_URL": URL, "ISSUER_DATABASE_URL": NOWHERE, "ISSUER_MASTER_KEY": KEY}
     trouble(run_here(command, env=given), "the database does not answer", "is PostgreSQL running")
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["migrate", "bootstrap", "bootstrap --recover", "serve", "rekey", "audit verify", "audit export"],
+)
+def test_a_database_user_without_rights_is_told_so_by_every_command(command: str, without_rights: Environment) -> None:
+    sockets = ANY_PORT if command == "serve" else ()
+    start = run if command == "serve" else run_here
+    done = start(*command.split(), *sockets, env=without_rights)
+    trouble(
+        done, "the database user lacks a right (permission denied for table alembic_version)", "`issuer check` lists"
+    )
+
+
+def test_a_database_user_who_may_not_create_tables_is_told_so_by_migrate(without_a_place: Environment) -> None:
+    done = run_here("migrate", env=without_a_place)
+    trouble(
+        done, "the database user lacks a right (permission denied for schema public)", "wants the owner of the tables"
+    )
 
 
 def test_a_wrong_database_password_is_said_so_and_not_quoted(empty: Environment) -> None:

@@ -2,7 +2,6 @@
 
 import asyncio
 import re
-import secrets
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, timedelta
@@ -29,6 +28,7 @@ from issuer.wiring import lay_foundation, wire
 from tests.administration.paths import MERGE
 from tests.checks.replication import Replicated, demanded
 from tests.databases import ISSUER, Databases
+from tests.store.roles import role
 from tests.store.rows import query
 from tests.world import World, started_world
 
@@ -52,20 +52,6 @@ async def server_facts(url: str) -> ServerFacts:
 async def stored_facts(url: str) -> StoredFacts:
     async with database(url) as opened:
         return await read_stored(opened, WEEK)
-
-
-@asynccontextmanager
-async def role(url: str, *grants: str) -> AsyncIterator[str]:
-    """The URL for a user who may do nothing in the database but what it is granted."""
-    name, password = f"role_{secrets.token_hex(4)}", secrets.token_hex(8)
-    await query(url, f"CREATE ROLE {name} LOGIN PASSWORD '{password}'")
-    try:
-        for grant in grants:
-            await query(url, f"GRANT {grant} TO {name}")
-        yield make_url(url).set(username=name, password=password).render_as_string(hide_password=False)
-    finally:
-        await query(url, f"DROP OWNED BY {name}")
-        await query(url, f"DROP ROLE {name}")
 
 
 def grants_of(privileges: dict[str, Sequence[str]] | None = None) -> list[str]:

@@ -13,9 +13,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from issuer.settings import DatabaseSettings
-from issuer.store.database import Database, DatabaseUnavailable
+from issuer.store.database import Database, DatabaseUnavailable, RightMissing, connect, database_errors
 from tests.administration.paths import account_path, status_of
 from tests.databases import Databases
+from tests.store.roles import role
 from tests.store.rows import query
 from tests.world import NAMESPACES, World, started_world
 
@@ -215,6 +216,27 @@ async def test_a_statement_that_is_wrong_stays_an_error_of_ours(database: Databa
     for statement, error in WRONG.items():
         with pytest.raises(error):
             await run(database, statement)
+
+
+async def test_a_right_that_the_user_lacks_is_called_that_by_whatever_the_database_is_asked(database_url: str) -> None:
+    async with role(database_url) as url, opened(url, PATIENT) as confined:
+        with pytest.raises(RightMissing, match=r"^permission denied for table installation$"):
+            await run(confined, "SELECT revision FROM installation")
+        with pytest.raises(RightMissing, match=r"^permission denied for schema public$"):
+            await run(confined, "CREATE TABLE public.mine ()")
+        own = await connect(url, PATIENT, "issuer test")
+        try:
+            with pytest.raises(RightMissing, match=r"^must be owner of table installation$"), database_errors():
+                await own.execute("DROP TABLE installation")
+        finally:
+            await own.close()
+
+
+async def test_a_user_who_may_not_enter_the_database_is_refused_the_connection(database_url: str) -> None:
+    async with role(database_url) as url, opened(url, PATIENT) as shut_out:
+        await query(database_url, f'REVOKE CONNECT ON DATABASE "{make_url(url).database}" FROM PUBLIC')
+        with pytest.raises(DatabaseUnavailable, match="it refuses the connection: permission denied for database"):
+            await run(shut_out, "SELECT 1")
 
 
 async def test_a_constraint_checked_at_commit_stays_an_error_of_ours(database: Database) -> None:
