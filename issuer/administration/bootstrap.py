@@ -19,7 +19,7 @@ from issuer.model.scopes import ADMIN_AUDIENCE, ADMIN_SCOPE, SYSTEM_NAMESPACE
 from issuer.policy.catalogue import Catalogue, Limits
 from issuer.policy.ceilings import compile_policy, index_policies
 from issuer.policy.decide import Allowed, decide
-from issuer.policy.governed import govern
+from issuer.policy.governed import Governed, govern
 from issuer.protocol.authentication import METHOD_NAMES
 from issuer.protocol.authentication.client_secret import BASIC
 from issuer.protocol.grants import TokenAsk
@@ -122,8 +122,10 @@ class FirstStart:
         stored = await list_of_kind(write.connection, CLUSTER_AUTH_POLICY, None, limit=MAX_POLICIES)
         reaching = [each for each in stored if each.spec["appliesToSystem"]]
         catalogue, now = Catalogue(self.limits), self.path.sources.now().timestamp()
-        governed = govern(admin, index_policies(map(compile_policy, reaching), {}), catalogue)
-        if isinstance(decide(governed, TokenAsk((ADMIN_SCOPE,), ADMIN_AUDIENCE), BASIC, catalogue, now), Allowed):
+        namespace = await find(write.connection, NAMESPACE, "", SYSTEM_NAMESPACE)
+        labels = {SYSTEM_NAMESPACE: namespace.labels} if namespace is not None else {}
+        governed = govern(admin, index_policies(map(compile_policy, reaching), labels), catalogue)
+        if may_administer(governed, BASIC, catalogue, now):
             return
         for policy in reaching:
             spec = {**policy.spec, "appliesToSystem": False}
@@ -180,6 +182,12 @@ class FirstStart:
             created_at=self.path.sources.now(),
             spec=manifest.spec,
         )
+
+
+def may_administer(governed: Governed, method: str, catalogue: Catalogue, now: float) -> bool:
+    """Whether a good credential, presented by this method, gets a token that may do everything over the admin API."""
+    ask = TokenAsk((ADMIN_SCOPE,), ADMIN_AUDIENCE)
+    return isinstance(decide(governed, ask, method, catalogue, now), Allowed)
 
 
 def _able(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -4,13 +4,20 @@ from collections.abc import Mapping
 from itertools import islice
 from typing import Any
 
+from issuer.administration.bootstrap import may_administer
 from issuer.checks.cases import Stored
 from issuer.checks.findings import Finding, error, ok, warning
-from issuer.credentials import UNDELIVERED_DAYS
+from issuer.credentials import UNDELIVERED_DAYS, Versions, live_versions, settle
 from issuer.model.authpolicy import cluster_policy_warnings, policy_warnings
 from issuer.model.kinds import CLUSTER_AUTH_POLICY
 from issuer.model.resource import Resource
+from issuer.model.scopes import ADMIN_SCOPE, SYSTEM_NAMESPACE
+from issuer.policy.catalogue import Catalogue, Limits
+from issuer.policy.ceilings import compile_policy, index_policies
+from issuer.policy.governed import govern
+from issuer.protocol.authentication import METHOD_NAMES
 from issuer.signing.sealing import MasterKeyError
+from issuer.snapshot import Governance
 from issuer.store.facts import MAX_COUNTED
 
 _EXAMPLES = 5
@@ -20,13 +27,37 @@ _CEILINGS = frozenset({"scopes", "audiences", "claims", "clientAuthentication"})
 
 
 def judge_bootstrap(case: Stored) -> Finding:
-    """There are keys and an administrator."""
+    """There are keys, and somebody who can administer."""
     if case.stored.master_key_check is None:
         return error(
             "There are no keys and no administrator yet: `serve` is not ready.",
             "run `issuer bootstrap`, once, and keep the credential it shows",
         )
+    if not any(_administers(case, account, versions) for account, versions in case.stored.administrators):
+        return warning(
+            f"There are keys, and no account can have a token for administration now: those with {ADMIN_SCOPE} are deleted, "
+            "disabled, expired, kept from it by a policy, or have a secret that nobody has.",
+            "run `issuer bootstrap --recover` beside the database, and keep the credential it shows",
+        )
     return ok("There are keys, and an administrator.")
+
+
+def _administers(case: Stored, account: Resource, versions: Versions) -> bool:
+    """Whether somebody may have a secret with which the account gets a token for administration."""
+    tokens, url = case.settings.tokens, case.settings.url or ""
+    catalogue = Catalogue(Limits(case.settings.default_audience or url, tokens.default_ttl_s, tokens.max_ttl_s))
+    policies = index_policies(map(compile_policy, case.stored.policies), {SYSTEM_NAMESPACE: case.stored.system_labels})
+    governance = Governance(catalogue, policies, case.settings.schedule.hour_s)
+    governed = govern(account, policies, catalogue)
+    settled = settle(versions, governance.terms(governed.rotation), case.now)
+    return (
+        not account.spec["disabled"]
+        and any(each.handed_out_at is not None for each in live_versions(settled, case.now))
+        and any(
+            may_administer(governed, method, catalogue, case.now.timestamp())
+            for method in METHOD_NAMES.intersection(governed.grant.methods)
+        )
+    )
 
 
 def judge_sealed(case: Stored) -> Finding:

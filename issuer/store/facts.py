@@ -5,16 +5,20 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 
-from issuer.model.kinds import KEY_SET, POLICY_KINDS, SERVICE_ACCOUNT
+from issuer.credentials import Versions
+from issuer.model.kinds import KEY_SET, NAMESPACE, POLICY_KINDS, SERVICE_ACCOUNT
 from issuer.model.resource import Resource
+from issuer.model.scopes import ADMIN_SCOPE, SYSTEM_NAMESPACE
 from issuer.signing.keyring import KeyRecord
 from issuer.store.database import Connection, Database
 from issuer.store.installation import read_master_key_check
 from issuer.store.keys import load_records
 from issuer.store.partitions import day_of
-from issuer.store.resources import resource_of
+from issuer.store.resources import find, resource_of
 from issuer.store.sealed import count_sealed
+from issuer.store.secrets import load_versions_of
 from issuer.store.tables import decision_records, resources, secret_versions
 
 _VERSION_TABLE = "alembic_version"
@@ -83,8 +87,9 @@ class ServerFacts:
 class StoredFacts:
     """What stands in the tables. `sealed`: how many values each master key seals, by its id.
 
-    `undelivered`: accounts that wait too long for their secret, by name, at most MAX_COUNTED of them. `oldest_decisions`: the
-    day of the oldest decision there is.
+    `administrators`: accounts that hold the scope for it, with their secrets; `system_labels`: of the namespace they are in.
+    `undelivered`: accounts that wait too long for their secret, by name. Of either at most MAX_COUNTED. `oldest_decisions`:
+    the day of the oldest decision there is.
     """
 
     master_key_check: bytes | None = field(repr=False)
@@ -92,6 +97,8 @@ class StoredFacts:
     keys: tuple[KeyRecord, ...]
     keysets: tuple[Resource, ...]
     policies: tuple[Resource, ...]
+    administrators: tuple[tuple[Resource, Versions], ...]
+    system_labels: Mapping[str, str]
     undelivered: tuple[str, ...]
     oldest_decisions: date | None
 
@@ -174,12 +181,15 @@ async def read_stored(database: Database, undelivered_for: timedelta) -> StoredF
             sa.select(resources).where(resources.c.kind.in_(kinds)).order_by(resources.c.namespace, resources.c.name)
         )
         found = [resource_of(row) for row in await connection.execute(query)]
+        namespace = await find(connection, NAMESPACE, "", SYSTEM_NAMESPACE)
         return StoredFacts(
             master_key_check=await read_master_key_check(connection),
             sealed={name: sum(counts.values()) for name, counts in (await count_sealed(connection)).items()},
             keys=tuple(await load_records(connection)),
             keysets=tuple(each for each in found if each.kind == KEY_SET.kind),
             policies=tuple(each for each in found if each.kind != KEY_SET.kind),
+            administrators=await _administrators(connection),
+            system_labels=namespace.labels if namespace is not None else {},
             undelivered=await _undelivered(connection, undelivered_for),
             oldest_decisions=await _oldest_decisions(connection),
         )
@@ -224,6 +234,24 @@ async def _missing_privileges(connection: Connection) -> tuple[str, ...]:
     of_functions = await connection.execute(_MISSING_FUNCTION_PRIVILEGES, {"functions": list(NEEDED_FUNCTIONS)})
     ownership = await connection.execute(_MISSING_OWNERSHIP)
     return (*of_tables.scalars(), *of_functions.scalars(), *ownership.scalars())
+
+
+async def _administrators(connection: Connection) -> tuple[tuple[Resource, Versions], ...]:
+    """Whatever keeps them from a token; but one that is being deleted gets none any more."""
+    query = (
+        sa.select(resources)
+        .where(
+            resources.c.kind == SERVICE_ACCOUNT.kind,
+            resources.c.namespace == SYSTEM_NAMESPACE,
+            resources.c.deleted_at.is_(None),
+            sa.cast(resources.c.document["spec"]["scopes"], JSONB).contains([ADMIN_SCOPE]),
+        )
+        .order_by(resources.c.name)
+        .limit(MAX_COUNTED)
+    )
+    accounts = [resource_of(row) for row in await connection.execute(query)]
+    versions = await load_versions_of(connection, [account.uid for account in accounts])
+    return tuple((account, versions[account.uid]) for account in accounts)
 
 
 async def _undelivered(connection: Connection, waiting_for: timedelta) -> tuple[str, ...]:

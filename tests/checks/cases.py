@@ -10,9 +10,12 @@ from uuid import UUID
 
 from issuer.checks.cases import Configured, Connected, Loaded, Plan, PrivateFile, Reached, Stored
 from issuer.checks.target import Target
-from issuer.model.kinds import AUTH_POLICY, CLUSTER_AUTH_POLICY, KEY_SET, Kind, parse_manifest
+from issuer.credentials import SecretVersion, Versions
+from issuer.model.kinds import AUTH_POLICY, CLUSTER_AUTH_POLICY, KEY_SET, SERVICE_ACCOUNT, Kind, parse_manifest
 from issuer.model.resource import Resource
+from issuer.model.scopes import ADMIN_AUDIENCE, ADMIN_SCOPE, SYSTEM_NAMESPACE
 from issuer.observe.exporting import Tracing
+from issuer.protocol.authentication import METHOD_NAMES
 from issuer.settings import Settings, load_settings
 from issuer.signing.keyring import KeyRecord
 from issuer.signing.sealing import MasterKey, generate_master_key_line, load_master_key
@@ -76,6 +79,8 @@ def stored(*, given: Any = None, master_key: MasterKey | None = KEY, **changed: 
         keys=(*ring("default"), *ring("rs256")),
         keysets=(keyset(), keyset("rs256")),
         policies=(),
+        administrators=(administrator(),),
+        system_labels={},
         undelivered=(),
         oldest_decisions=NOW.date() - timedelta(days=30),
     )
@@ -86,13 +91,25 @@ def keyset(name: str = "default", **rotation: Any) -> Resource:
     return resource(KEY_SET, name, {"algorithm": "ES256", "rotation": rotation})
 
 
+def administrator(*versions: SecretVersion, **changed: Any) -> tuple[Resource, Versions]:
+    """One with a secret that somebody has, unless others are given."""
+    spec = {
+        "justification": "a test",
+        "scopes": [ADMIN_SCOPE],
+        "audiences": [ADMIN_AUDIENCE],
+        "authentication": {"methods": ["client_secret_basic"]},
+    }
+    account = resource(SERVICE_ACCOUNT, "admin", {**spec, **changed}, SYSTEM_NAMESPACE)
+    return account, versions or (SecretVersion(1, NOW, handed_out_at=NOW, activated_at=NOW),)
+
+
 def policy(name: str = "p", *, namespace: str = "", **spec: Any) -> Resource:
     return resource(AUTH_POLICY if namespace else CLUSTER_AUTH_POLICY, name, spec, namespace)
 
 
 def resource(kind: Kind, name: str, spec: dict[str, Any], namespace: str = "") -> Resource:
     document = {"metadata": {"name": name}, "spec": spec}
-    parsed = parse_manifest(kind, document, namespace=namespace, name=name, methods=frozenset())
+    parsed = parse_manifest(kind, document, namespace=namespace, name=name, methods=METHOD_NAMES)
     return Resource(
         api_version=kind.api_version,
         kind=kind.kind,

@@ -15,7 +15,7 @@ from issuer.checks.table import CHECKS
 from tests.blackbox.processes import Finished, run, run_here
 from tests.checks.replication import Replicated, demanded
 from tests.databases import Databases
-from tests.store.rows import count_rows
+from tests.store.rows import count_rows, query
 
 NAMES = [check.name for check in CHECKS]
 
@@ -119,6 +119,22 @@ def test_another_master_key_is_noticed(databases: Databases, deployment: dict[st
     with databases.copy() as url:
         found = findings({**deployment, "ISSUER_DATABASE_URL": url})
     assert found["sealed data"]["level"] == "error"
+
+
+def test_nobody_who_can_administer_is_noticed_until_somebody_is_let_back_in(
+    databases: Databases, deployment: dict[str, str]
+) -> None:
+    disable = (
+        """UPDATE resources SET document = jsonb_set(document::jsonb, '{spec,disabled}', 'true') WHERE name = 'admin'"""
+    )
+    with databases.copy() as url:
+        env = {**deployment, "ISSUER_DATABASE_URL": url, "ISSUER_MASTER_KEY": databases.bootstrapped.master_key}
+        del env["ISSUER_MASTER_KEY_FILE"]
+        assert "bootstrap" not in findings(env)
+        asyncio.run(query(url, disable))
+        assert "issuer bootstrap --recover" in findings(env)["bootstrap"]["nextStep"]
+        assert run_here("bootstrap", "--recover", env=env).exit_code == 0
+        assert "bootstrap" not in findings(env)
 
 
 def test_an_empty_database_is_told_what_to_run(databases: Databases, deployment: dict[str, str]) -> None:

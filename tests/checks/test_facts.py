@@ -32,6 +32,7 @@ from tests.store.roles import role
 from tests.store.rows import query
 from tests.world import World, started_world
 
+SYSTEM_ACCOUNTS = "/apis/auth.nauthera.io/v1alpha1/namespaces/issuer-system/serviceaccounts"
 WEEK = timedelta(days=7)
 
 
@@ -181,6 +182,24 @@ async def test_what_is_stored_is_read_without_a_private_key_or_a_secret(world: W
     assert facts.master_key_check is not None
     world.foundation.master_key.check(facts.master_key_check)
     assert not re.search(r"=b['\"]", repr(facts)), "no bytes at all: neither sealed ones nor their check value"
+
+
+async def test_administrators_are_those_who_hold_the_scope_and_are_not_being_deleted(world: World) -> None:
+    async def made(name: str, **spec: Any) -> None:
+        document = {"metadata": {"name": name}, "spec": {"justification": "a test", **spec}}
+        assert (await world.admin.post(SYSTEM_ACCOUNTS, json=document)).status_code == 201
+
+    async def found() -> dict[str, int]:
+        facts = await stored_facts(world.database_url)
+        return {account.name: len(versions) for account, versions in facts.administrators}
+
+    await made("reader", scopes=["issuer:admin:read"])
+    await made("nobody", scopes=["api:read"])
+    await made("second", scopes=["api:read", "issuer:admin"])
+    await world.account("ours")
+    assert await found() == {"admin": 1, "second": 1}
+    assert (await world.admin.delete(f"{SYSTEM_ACCOUNTS}/admin")).is_success
+    assert await found() == {"second": 1}
 
 
 async def test_a_secret_waits_from_when_it_was_made_until_it_is_acknowledged_cut_or_replaced(world: World) -> None:

@@ -13,6 +13,7 @@ from issuer.checks.cases import Plan, PortCertificate, PrivateFile
 from issuer.checks.findings import Finding, Level, judge_all
 from issuer.checks.table import CHECKS
 from issuer.checks.target import Target
+from issuer.credentials import SecretVersion
 from issuer.observe.exporting import Tracing
 from issuer.settings import SettingsError
 from issuer.signing.sealing import MasterKey, MasterKeyError, generate_master_key_line, load_master_key
@@ -23,6 +24,7 @@ from tests.checks.cases import (
     KEY,
     NOW,
     SERVER,
+    administrator,
     configured,
     connected,
     key,
@@ -40,6 +42,8 @@ NEWEST = int(newest_version())
 LOOPBACK = Target(("127.0.0.1", "/run/postgresql"), "prefer")
 NEWER = MasterKey("k2", MappingProxyType({"k2": b"2" * 32, "k1": KEY.keys["k1"]}))
 LEAVING = key("k0", published=40, activated=30, retires=-(900 / 86_400 + 0.5), signed_ttl_s=86_400)
+NO_ADMIN: dict[str, Any] = {"scopes": {"denied": ["issuer:*"]}}
+PROD: dict[str, Any] = {"namespaceSelector": {"matchLabels": {"env": "prod"}}}
 BY_NAME = {check.name: check for check in CHECKS}
 
 
@@ -300,6 +304,51 @@ ROWS = {
     "bootstrapped": Row("bootstrap", stored(), OK, "an administrator"),
     "not bootstrapped": Row(
         "bootstrap", stored(master_key_check=None, keys=(), keysets=()), ERROR, "no administrator yet|issuer bootstrap"
+    ),
+    "an administrator who uses the other method": Row(
+        "bootstrap",
+        stored(administrators=(administrator(authentication={"methods": ["client_secret_post"]}),)),
+        OK,
+        "an administrator",
+    ),
+    "nobody holds the scope for administration": Row(
+        "bootstrap", stored(administrators=()), WARNING, "no account can have a token|issuer bootstrap --recover"
+    ),
+    "an administrator who is disabled": Row(
+        "bootstrap", stored(administrators=(administrator(disabled=True),)), WARNING, "--recover"
+    ),
+    "an administrator who has expired": Row(
+        "bootstrap", stored(administrators=(administrator(expiresAt="2026-11-22T11:59:00Z"),)), WARNING, "--recover"
+    ),
+    "an administrator who is not for the admin API": Row(
+        "bootstrap", stored(administrators=(administrator(audiences=["https://api"]),)), WARNING, "--recover"
+    ),
+    "an administrator whose secret nobody was given": Row(
+        "bootstrap", stored(administrators=(administrator(SecretVersion(1, NOW)),)), WARNING, "--recover"
+    ),
+    "an administrator whose secret was cut": Row(
+        "bootstrap",
+        stored(administrators=(administrator(SecretVersion(1, NOW, handed_out_at=NOW, cut_at=NOW)),)),
+        WARNING,
+        "--recover",
+    ),
+    "a policy that keeps administrators out": Row(
+        "bootstrap", stored(policies=(policy(appliesToSystem=True, **NO_ADMIN),)), WARNING, "kept from it by a policy"
+    ),
+    "a policy that keeps out whoever is in a namespace with a label": Row(
+        "bootstrap",
+        stored(policies=(policy(appliesToSystem=True, **PROD, **NO_ADMIN),), system_labels={"env": "prod"}),
+        WARNING,
+        "kept from it by a policy",
+    ),
+    "a policy that does not reach administrators": Row(
+        "bootstrap",
+        stored(policies=(policy(**NO_ADMIN), policy("q", appliesToSystem=True, **PROD, **NO_ADMIN))),
+        OK,
+        "an administrator",
+    ),
+    "one administrator of two": Row(
+        "bootstrap", stored(administrators=(administrator(disabled=True), administrator())), OK, "an administrator"
     ),
     "the right master key": Row("sealed data", stored(), OK, "sealed under 'k1'"),
     "another master key": Row(

@@ -36,10 +36,13 @@ async def test_a_policy_that_waits_for_its_finalizer_does_not_stop_its_namespace
         {"clientAuthentication": {"allowedMethods": []}},
         {"senderConstraint": "dpop"},
         {"audiences": {"allowed": []}},
+        {"namespaceSelector": {"matchLabels": {"env": "prod"}}, "scopes": {"allowed": []}},
     ],
     ids=lambda lockout: next(iter(lockout)),
 )
 async def test_recover_lets_an_administrator_back_in_who_was_locked_out_by_policy(world: World, lockout: Any) -> None:
+    labelled = {"metadata": {"labels": {"env": "prod"}}}
+    assert (await world.admin.patch("/api/v1/namespaces/issuer-system", json=labelled, headers=MERGE)).is_success
     await put_policy(world, "lockout", appliesToSystem=True, **lockout)
     await put_policy(world, "harmless", tokenSettings={"maxAccessTokenTTL": "15m"})
     admin = world.bootstrapped.admin
