@@ -44,6 +44,15 @@ class PrivateFile:
 
 
 @dataclass(frozen=True, slots=True)
+class Folder:
+    """A folder that a setting names for `serve` to write into; `trouble`: why nobody can."""
+
+    setting: str
+    path: Path
+    trouble: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class PortCertificate:
     """The certificate of a port: until when it is valid, or why it cannot be used."""
 
@@ -59,6 +68,7 @@ class Configured:
     settings: Settings
     master_key: MasterKey | MasterKeyError
     private_files: tuple[PrivateFile, ...]
+    folders: tuple[Folder, ...]
     certificates: tuple[PortCertificate, ...]
     tracing: Tracing
     now: datetime

@@ -14,6 +14,7 @@ from issuer.observe.exporting import Tracing
 from issuer.settings import ScheduleSettings, Settings, SettingsError
 from issuer.signing.sealing import MasterKeyError
 
+SPOOL_DIR, EXPORT_DIR = "audit.spool_dir", "audit.export_dir"
 _EXAMPLE = "config/issuer.example.yaml explains every setting"
 _SIMILAR = 0.85
 _PREFIX = "ISSUER_"
@@ -86,6 +87,17 @@ def judge_private_files(case: Configured) -> Finding:
         "chmod 600 them; where they are mounted, as in a container, let nobody else run there",
         (f"{each.what}: {each.path} (mode {each.mode & 0o777:04o})" for each in open_ones),
     )
+
+
+def judge_folders(case: Configured) -> Finding:
+    """What `serve` writes has a place. Without its spool it is never ready; without the other, days only stay too long."""
+    bad = {each.setting: f"{each.setting}: {each.path} ({each.trouble})" for each in case.folders if each.trouble}
+    advice = "name a folder that the user of `serve` can make, or may write to"
+    if SPOOL_DIR in bad:
+        return error("Folders that cannot be written to, so that `serve` is never ready:", advice, bad.values())
+    if bad:
+        return warning("Folders that cannot be written to, so that no day leaves the database:", advice, bad.values())
+    return ok("Every folder can be written to." if case.folders else "Nothing is written to a folder.")
 
 
 def judge_certificates(case: Configured) -> Finding:

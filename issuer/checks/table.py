@@ -12,6 +12,7 @@ CHECKS: tuple[Check[Any], ...] = (
     Check("issuer url", Configured, configuration.judge_url),
     Check("master key", Configured, configuration.judge_master_key),
     Check("key files", Configured, configuration.judge_private_files),
+    Check("folders", Configured, configuration.judge_folders),
     Check("certificates", Configured, configuration.judge_certificates),
     Check("admin port", Configured, configuration.judge_admin_port),
     Check("token lifetimes", Configured, configuration.judge_lifetimes),

@@ -1,18 +1,30 @@
-"""The facts `issuer check` judges: settings, the files they name, the database. Nothing is written; a failure is a fact too."""
+"""The facts `issuer check` judges: settings, the files they name, the database. Nothing is changed; a failure is a fact too."""
 
 import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from cryptography import x509
 
-from issuer.checks.cases import Configured, Connected, Loaded, Plan, PortCertificate, PrivateFile, Reached, Stored
+from issuer.checks.cases import (
+    Configured,
+    Connected,
+    Folder,
+    Loaded,
+    Plan,
+    PortCertificate,
+    PrivateFile,
+    Reached,
+    Stored,
+)
+from issuer.checks.configuration import EXPORT_DIR, SPOOL_DIR
 from issuer.checks.target import Target, target_of
 from issuer.credentials import UNDELIVERED_DAYS
 from issuer.observe.exporting import tracing
-from issuer.settings import Settings, SettingsError, load_settings
+from issuer.settings import AuditSettings, Settings, SettingsError, load_settings
 from issuer.signing.sealing import MasterKey, MasterKeyError, load_master_key
 from issuer.sources import Sources
 from issuer.store.database import Database, DatabaseUnavailable
@@ -53,6 +65,7 @@ def _configured(settings: Settings, now: datetime) -> Configured:
         settings,
         _master_key(settings),
         tuple(_private_files(settings)),
+        tuple(_folders(settings.audit)),
         tuple(each for each in certificates if each is not None),
         tracing(),
         now,
@@ -77,6 +90,23 @@ def _private_files(settings: Settings) -> Iterator[PrivateFile]:
     for what, path in named.items():
         if path is not None and path.is_file():
             yield PrivateFile(what, path, path.stat().st_mode)
+
+
+def _folders(audit: AuditSettings) -> Iterator[Folder]:
+    """Those in use, each tried by a folder in it that is gone at once, or where it would be made."""
+    named = {SPOOL_DIR: audit.spool_dir if audit.on_outage == "spool" else None, EXPORT_DIR: audit.export_dir}
+    for setting, path in named.items():
+        if path is not None:
+            yield Folder(setting, path, _trouble_with(path))
+
+
+def _trouble_with(folder: Path) -> str:
+    nearest = next(each for each in (folder, *folder.parents) if os.path.lexists(each))
+    try:
+        with TemporaryDirectory(prefix=".issuer-check-", dir=nearest):
+            return ""
+    except OSError as error:
+        return error.strerror or type(error).__name__
 
 
 def _certificate(port: str, chain: Path | None, key: Path | None) -> PortCertificate | None:

@@ -59,7 +59,7 @@ def configured(**changed: Any) -> Configured:
     """`settings` may be given as a mapping."""
     given = changed.pop("settings", {})
     private = (PrivateFile("master key", Path("master.key"), 0o100600),)
-    return replace(Configured(settings(**given), KEY, private, (), Tracing.OFF, NOW), **changed)
+    return replace(Configured(settings(**given), KEY, private, (), (), Tracing.OFF, NOW), **changed)
 
 
 def reached(outcome: Any = SERVER, target: Target | None = REMOTE) -> Reached:

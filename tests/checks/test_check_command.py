@@ -115,6 +115,28 @@ def test_files_are_looked_at_as_they_are(deployment: dict[str, str], tmp_path: P
     assert "cannot be used" in findings({**deployment, **tls})["certificates"]["details"][0]
 
 
+def test_folders_are_tried_and_nothing_stays_of_it(deployment: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    (tmp_path / "lost").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "there").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+
+    def said(spool: str, export: str, on_outage: str = "spool") -> dict[str, Any]:
+        audit = {"SPOOL_DIR": str(tmp_path / spool), "EXPORT_DIR": str(tmp_path / export), "ON_OUTAGE": on_outage}
+        env = {f"ISSUER_AUDIT__{name}": value for name, value in audit.items()}
+        return findings({**deployment, **env}).get("folders", {})
+
+    assert said("there", "not/yet/there") == {}
+    assert said("file/x", "/proc/nowhere")["details"] == [
+        f"audit.spool_dir: {tmp_path}/file/x (Not a directory)",
+        "audit.export_dir: /proc/nowhere (No such file or directory)",
+    ]
+    assert said("lost/x", "there")["level"] == "error"
+    assert said("there", "file")["level"] == "warning"
+    assert said("file/x", "there", on_outage="refuse") == {}, "it is not used"
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_another_master_key_is_noticed(databases: Databases, deployment: dict[str, str]) -> None:
     with databases.copy() as url:
         found = findings({**deployment, "ISSUER_DATABASE_URL": url})

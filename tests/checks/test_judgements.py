@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from issuer.checks.cases import Plan, PortCertificate, PrivateFile
+from issuer.checks.cases import Folder, Plan, PortCertificate, PrivateFile
 from issuer.checks.findings import Finding, Level, judge_all
 from issuer.checks.table import CHECKS
 from issuer.checks.target import Target
@@ -44,6 +44,7 @@ NEWER = MasterKey("k2", MappingProxyType({"k2": b"2" * 32, "k1": KEY.keys["k1"]}
 LEAVING = key("k0", published=40, activated=30, retires=-(900 / 86_400 + 0.5), signed_ttl_s=86_400)
 NO_ADMIN: dict[str, Any] = {"scopes": {"denied": ["issuer:*"]}}
 PROD: dict[str, Any] = {"namespaceSelector": {"matchLabels": {"env": "prod"}}}
+SOME = Path("/some")
 BY_NAME = {check.name: check for check in CHECKS}
 
 
@@ -87,6 +88,22 @@ ROWS = {
     ),
     "a variable with a slip": Row(
         "environment", loaded(None, "ISSUER_DATABSE_URL"), WARNING, "did you mean ISSUER_DATABASE_URL?"
+    ),
+    "no folders": Row("folders", configured(), OK, "Nothing is written to a folder"),
+    "folders in order": Row(
+        "folders", configured(folders=(Folder("audit.spool_dir", SOME),)), OK, "Every folder can be written to"
+    ),
+    "a spool that has no place": Row(
+        "folders",
+        configured(folders=(Folder("audit.spool_dir", SOME, "Not a directory"), Folder("audit.export_dir", SOME))),
+        ERROR,
+        r"never ready|audit.spool_dir: /some \(Not a directory\)|may write to",
+    ),
+    "exported days that have no place": Row(
+        "folders",
+        configured(folders=(Folder("audit.export_dir", SOME, "Permission denied"),)),
+        WARNING,
+        r"no day leaves|audit.export_dir: /some \(Permission denied\)|may write to",
     ),
     "an https issuer": Row("issuer url", configured(), OK, "iss: https://auth.example.com"),
     "no issuer": Row("issuer url", configured(settings={"url": None}), ERROR, "set ISSUER_URL"),
