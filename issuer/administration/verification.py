@@ -10,6 +10,7 @@ from issuer.record.administrative import ADMIN_CHAIN, administrative_bytes
 from issuer.record.checkpoint import digest
 from issuer.record.decision import to_bytes
 from issuer.record.faults import Broken, Fault, Faults, Unfinished
+from issuer.record.lines import is_day_file
 from issuer.record.statements import Statements, StoredCheckpoint
 from issuer.record.verifying import Chains, ToldChain
 from issuer.store.evidence import Evidence
@@ -39,7 +40,10 @@ class Witnesses:
 
 @dataclass(slots=True)
 class Verified:
-    """What came of it. `unproven`: chains whose first record in view was taken as it stands."""
+    """What came of it. `unproven`: chains whose first record in view was taken as it stands.
+
+    `unchecked`: files that claim to be no day which left the database, and that no checkpoint names, by their names.
+    """
 
     faults: Faults = field(default_factory=Faults)
     unfinished: list[Unfinished] = field(default_factory=list)
@@ -48,6 +52,7 @@ class Verified:
     chains: int = 0
     unproven: int = 0
     checkpoints: int = 0
+    unchecked: list[str] = field(default_factory=list)
     newest: StoredCheckpoint | None = None
 
     @property
@@ -86,7 +91,10 @@ async def verify(
     await _decisions(evidence, told, statements, opened.chains, period, result, progressed)
     await _administrative(evidence, told, statements, opened.chains, result)
     for name, sha256 in witnesses.files.items():
-        if (stated := statements.exports.get(name)) != sha256:
+        stated = statements.exports.get(name)
+        if stated is None and not is_day_file(name):
+            result.unchecked.append(name)
+        elif stated != sha256:
             why = "no checkpoint names it" if stated is None else "it is not what was exported under this name"
             report(Fault(Broken.FILE_CHANGED, f"{name}: {why}"))
     return result

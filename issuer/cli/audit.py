@@ -29,7 +29,9 @@ def verify(
     until: Until = None,
     files: Annotated[
         list[Path] | None,
-        typer.Option("--file", metavar="FILE", help="Also this exported day, under the name it was given; repeatable."),
+        typer.Option(
+            "--file", metavar="FILE", help="Also this day of audit.export_dir, under the name it got; repeatable."
+        ),
     ] = None,
     checkpoints: Annotated[
         list[str] | None,
@@ -43,8 +45,9 @@ def verify(
 ) -> None:
     """Say whether anybody changed, removed or made up a record, and which. Nothing is changed; servers may be running.
 
-    Reads the settings that `serve` reads, the master key among them. Exit code 1 when something is broken; the end of a chain
-    that no checkpoint speaks of yet is only unfinished. With --from, what was removed before that goes unnoticed.
+    Reads the settings that `serve` reads, the master key among them. Exit code 1 when something is broken, or a file cannot be
+    checked; the end of a chain that no checkpoint speaks of yet is only unfinished. With --from, what was removed before that
+    goes unnoticed.
 
     Example: issuer audit verify --from 2026-11-01
     """
@@ -64,7 +67,8 @@ def export(
 ) -> None:
     """Write decisions as JSON Lines, the oldest first: one object a line, every field by its name.
 
-    Needs ISSUER_DATABASE_URL. Days that were dropped stand in the files of `audit.export_dir`, in the same format.
+    Needs ISSUER_DATABASE_URL. Days that were dropped stand in the files of `audit.export_dir`, in the same format; only those
+    are named by checkpoints, so that `issuer audit verify --file` can check them.
 
     Example: issuer audit export --from 2026-11-01 --until 2026-11-02 --out day.jsonl
     """

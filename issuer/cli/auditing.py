@@ -38,7 +38,10 @@ def verify(
     kept: tuple[list[Path], list[str]],
     style: Format,
 ) -> None:
-    """Prints what came of it. Ends with 1 when something is broken. `kept`: files, and what the log told of checkpoints."""
+    """Prints what came of it. Ends with 1 when something is broken, or could not be checked.
+
+    `kept`: files, and what the log told of checkpoints.
+    """
     with start_trouble_reported():
         files, told = kept
         period = _period(times)
@@ -57,7 +60,7 @@ def verify(
             print("\n".join(printable(line) for line in _lines(result)))
         else:
             print_document(_document(result), style)
-        if result.faults.number:
+        if result.faults.number or result.unchecked:
             raise typer.Exit(FAILED)
 
 
@@ -177,11 +180,18 @@ def _lines(result: Verified) -> Iterator[str]:
     for each in result.unfinished:
         end = "ended in order" if each.ended else "is being written, or ended in a crash"
         yield f"unfinished: no checkpoint speaks yet of the last {each.records:,} of chain {each.chain}, which {end}"
+    for name in result.unchecked:
+        yield f"not checked: {name}: no checkpoint names it, as it does days under the name they got in audit.export_dir"
     for fault in result.faults.told:
         yield f"{fault.broken}: {fault.says}"
     if result.faults.number > len(result.faults.told):
         yield f"… and {result.faults.number - len(result.faults.told):,} more"
-    yield "BROKEN: the record is not what was recorded." if result.faults.number else "Nothing is broken."
+    if result.faults.number:
+        yield "BROKEN: the record is not what was recorded."
+    elif result.unchecked:
+        yield "NOT CHECKED: nothing was found broken, but of such a file nobody can tell."
+    else:
+        yield "Nothing is broken."
 
 
 def _document(result: Verified) -> dict[str, Any]:
@@ -202,6 +212,7 @@ def _document(result: Verified) -> dict[str, Any]:
         "unfinished": [
             {"chain": str(each.chain), "records": each.records, "ended": each.ended} for each in result.unfinished
         ],
+        "unchecked": result.unchecked,
         "unproven": result.unproven,
         "decisions": result.decisions,
         "chains": result.chains,

@@ -20,7 +20,7 @@ from issuer.events import AdminRecordsDropped, DayDropped, DayExported, DayKept,
 from issuer.record.administrative import ADMIN_CHAIN
 from issuer.record.chain import Link
 from issuer.record.checkpoint import Export
-from issuer.record.lines import to_line
+from issuer.record.lines import day_file, to_line
 from issuer.settings import AuditSettings
 from issuer.store.clock import Clock
 from issuer.store.database import Database
@@ -117,8 +117,7 @@ class Retention:
         if folder is None:
             self._keep(day, "audit.export_dir is not set, and nothing is dropped that is in no file")
             return False
-        again = f"-{len(done) + 1}" if done else ""
-        path = folder / (export.name if export is not None else f"decisions-{day:%Y%m%d}{again}.jsonl")
+        path = folder / (export.name if export is not None else day_file(day, len(done) + 1))
         try:
             made, last = await _write(days, day, path)
         except OSError as error:

@@ -100,6 +100,23 @@ def test_export_writes_one_line_for_each_decision(recorded: Ledger, env: dict[st
     assert audit("export", "--from", day.isoformat(), env=env).stdout == printed.stdout
 
 
+def test_what_export_wrote_cannot_be_verified_which_is_neither_broken_nor_in_order(
+    recorded: Ledger, env: dict[str, str], tmp_path: Path
+) -> None:
+    del recorded
+    out = tmp_path / "day.jsonl"
+    audit("export", "--out", str(out), env=env)
+    done = audit("verify", "--file", str(out), env=env)
+    *_, file, last = done.stdout.splitlines()
+    assert done.exit_code == 1
+    assert file.startswith("not checked: day.jsonl: no checkpoint names it")
+    assert last.startswith("NOT CHECKED: ")
+    assert "BROKEN" not in done.stdout
+    assert "Nothing is broken." not in done.stdout
+    document = json.loads(audit("verify", "--file", str(out), "-o", "json", env=env).stdout)
+    assert (document["broken"], document["unchecked"]) == (0, ["day.jsonl"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

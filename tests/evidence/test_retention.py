@@ -50,14 +50,35 @@ async def test_what_remains_and_the_files_verify(weekly: Ledger, folder: Path) -
     result = await weekly.verify(witnesses=Witnesses(files))
     assert result.faults.told == []
     assert result.decisions == 4
-    name = min(files)
-    changed = await weekly.verify(
-        witnesses=Witnesses({name: sha256(b"changed").digest(), "made-up.jsonl": files[name]})
-    )
-    assert [fault.says for fault in changed.faults.told] == [
-        f"{name}: it is not what was exported under this name",
-        "made-up.jsonl: no checkpoint names it",
+
+
+async def test_a_file_under_the_name_of_a_day_is_the_one_that_a_checkpoint_names_or_a_fault(
+    weekly: Ledger, folder: Path
+) -> None:
+    await old_days(weekly)
+    await retention(weekly).keep_days()
+    intact = {name: sha256(content).digest() for name, content in exported(folder).items()}
+    first, second = sorted(intact)[:2]
+    given = {first: sha256(b"changed").digest(), second: intact[first], "decisions-19700101-2.jsonl": intact[first]}
+    result = await weekly.verify(witnesses=Witnesses(given))
+    assert [fault.says for fault in result.faults.told] == [
+        f"{first}: it is not what was exported under this name",
+        f"{second}: it is not what was exported under this name",
+        "decisions-19700101-2.jsonl: no checkpoint names it",
     ]
+    assert result.unchecked == []
+
+
+async def test_a_file_under_another_name_is_never_taken_for_a_day_whatever_is_in_it(
+    weekly: Ledger, folder: Path
+) -> None:
+    """Not even one that is intact: it was renamed, and nobody can tell what else was done to such a file."""
+    await old_days(weekly)
+    await retention(weekly).keep_days()
+    name, content = min(exported(folder).items())
+    given = {other: sha256(content).digest() for other in ("day.jsonl", f"{name}.bak", f"x{name}", name.upper())}
+    result = await weekly.verify(witnesses=Witnesses({**given, name: sha256(content).digest()}))
+    assert (result.unchecked, result.faults.told) == (list(given), [])
 
 
 @pytest.mark.parametrize(
