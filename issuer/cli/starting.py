@@ -12,6 +12,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, TypeVar
 
+import typer
 import uvloop
 
 from issuer.administration.authorize import Principal
@@ -84,8 +85,12 @@ def serve(public: str, admin: str, workers: int, config: Path | None) -> None:
 
 def _run_part(foundation: Foundation, part: Part, parent: int) -> None:
     """A forked process, from here to its end. `parent` reads end-of-file when there is nobody to stop it any more."""
-    with start_trouble_reported(), spans_exported() as spans:
-        _run(lambda stop: serve_part(foundation, part, stop, Occasions(), spans=spans), parent)
+    try:
+        with start_trouble_reported(), spans_exported() as spans:
+            _run(lambda stop: serve_part(foundation, part, stop, Occasions(), spans=spans), parent)
+    except typer.Exit as end:
+        # What is above does not know how commands end.
+        raise SystemExit(end.exit_code) from None
 
 
 async def _first_look(foundation: Foundation) -> None:

@@ -48,6 +48,13 @@ async def without_rights(bootstrapped: Environment) -> AsyncIterator[Environment
 
 
 @pytest.fixture
+async def may_only_read(bootstrapped: Environment) -> AsyncIterator[Environment]:
+    """The same, and its tables may be read."""
+    async with role(bootstrapped["ISSUER_DATABASE_URL"], "SELECT ON ALL TABLES IN SCHEMA public") as url:
+        yield {**bootstrapped, "ISSUER_DATABASE_URL": url}
+
+
+@pytest.fixture
 async def without_a_place(empty: Environment) -> AsyncIterator[Environment]:
     """The same, and the database is empty."""
     async with role(empty["ISSUER_DATABASE_URL"]) as url:
@@ -223,6 +230,13 @@ def test_a_database_user_without_rights_is_told_so_by_every_command(command: str
     trouble(
         done, "the database user lacks a right (permission denied for table alembic_version)", "`issuer check` lists"
     )
+
+
+def test_a_right_that_only_serving_needs_ends_it_in_plain_words_too(may_only_read: Environment) -> None:
+    done = run("serve", *ANY_PORT, env=may_only_read)
+    assert done.exit_code == 1
+    assert "error: the database user lacks a right (permission denied for table " in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_a_database_user_who_may_not_create_tables_is_told_so_by_migrate(without_a_place: Environment) -> None:
