@@ -328,7 +328,6 @@ class Handshake(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._shaking: asyncio.Task[None] | None = None
         self._early: list[bytes] = []
-        self._lost = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begins the handshake; one connection too many, with all the others being answered, is cut."""
@@ -346,9 +345,10 @@ class Handshake(asyncio.Protocol):
         self._early.append(data)
 
     def connection_lost(self, _: Exception | None) -> None:
-        """Before it began."""
-        self._lost = True
+        """Before the handshake began, or in the turn of the loop in which it ended."""
         self._leave()
+        if self._shaking is not None:
+            self._shaking.cancel()
 
     def give_way(self) -> None:
         """Makes a place at once."""
@@ -374,11 +374,11 @@ class Handshake(asyncio.Protocol):
                 ssl_shutdown_timeout=_SHUTDOWN_S,
             )
         except OSError:  # ssl.SSLError, the time, the client's end
-            secured = None
-        self._leave()
-        if secured is None:
             transport.abort()
-        elif not self._lost:
+            return
+        finally:
+            self._leave()
+        if secured is not None:
             protocol = self._secured()
             secured.set_protocol(protocol)
             protocol.connection_made(secured)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from issuer.events import Emit, WorkFailed, place_of
 from issuer.record.chain import ChainedRecord, Link
-from issuer.store.database import DatabaseUnavailable
+from issuer.store.database import DatabaseUnavailable, RightMissing
 from issuer.store.decisions import DecisionWriter
 
 RETRY_S = 0.25
@@ -86,6 +86,11 @@ class Shipping:
             self.trouble = str(error)
             self.close()
             raise
+        except RightMissing as error:
+            # No batch can help it, and it may be given back: as much an outage of the record as any other.
+            self.trouble = str(error)
+            self.close()
+            raise DatabaseUnavailable(self.trouble) from error
         except asyncio.CancelledError:
             # In the middle of something: what comes next must not find it there.
             self.close()

@@ -9,16 +9,19 @@ from uuid import UUID
 
 import httpx
 import pytest
+from sqlalchemy import make_url
 
-from issuer.events import DecisionsNotRecorded, TokenIssued, TokenRefused
+from issuer.events import DecisionsNotRecorded, RecordsDurable, RecordsNotDurable, TokenIssued, TokenRefused
 from issuer.record.chain import ChainedRecord, Link, first_link, next_link
 from issuer.record.decision import DecisionRecord
 from issuer.store.decisions import WRITERS
 from issuer.store.partitions import day_of, partition_of
 from issuer.workers import recorder
 from issuer.workers.shipping import Shipping
+from tests.databases import Databases
+from tests.store.roles import role
 from tests.store.rows import execute, query
-from tests.world import Client, World, basic
+from tests.world import Client, World, basic, started_world
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 POLICIES = "/apis/auth.nauthera.io/v1alpha1/clusterauthpolicies"
@@ -223,6 +226,29 @@ async def test_a_decision_the_database_will_never_take_takes_no_other_along(worl
 def refusal_from(world: World, source: str) -> TokenRefused:
     caller = world.seen(TokenIssued)[0].caller
     return TokenRefused("account_disabled", "", None, source, caller._replace(source=source))
+
+
+async def test_a_right_that_was_taken_from_the_database_user_is_an_outage_of_the_record(
+    database_url: str, databases: Databases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(recorder, "COMMIT_S", 0.1)
+    everything = "SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public"
+    async with (
+        role(database_url, everything, "USAGE ON SCHEMA public") as url,
+        started_world(url, databases.bootstrapped) as world,
+    ):
+        client = await world.account()
+        user = make_url(url).username
+        await query(database_url, f"REVOKE INSERT ON decision_records FROM {user}")
+        assert (await client.token()).status_code == 503
+        missing = "permission denied for table decision_records"
+        assert [event.error for event in world.seen(RecordsNotDurable)] == [missing]
+        assert missing in (await world.anonymous.get("/readyz")).text
+        await query(database_url, f"GRANT INSERT ON decision_records TO {user}")
+        async with asyncio.timeout(10):
+            while not world.seen(RecordsDurable):  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.01)
+        assert (await client.token()).status_code == 200
 
 
 async def test_beyond_what_may_wait_tokens_are_refused_and_refusals_counted(
