@@ -95,7 +95,8 @@ class Room:
 
     def rest(self, guest: Guest) -> None:
         """It has nothing to be answered from now on."""
-        self._resting[guest] = None
+        if guest in self._guests:
+            self._resting[guest] = None
 
     def work(self, guest: Guest) -> None:
         """It is being answered."""
@@ -175,20 +176,23 @@ class BoundedProtocol(HttpToolsProtocol):
         elif self._deadline is None and not self.transport.is_closing():
             self._deadline = self.loop.call_later(RECEIVE_S, self._too_slow)
 
-    def _feed(self, data: bytes) -> None:
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.send_400_response("Invalid HTTP request received.")
-        except httptools.HttpParserUpgrade as upgrade:
-            # `data` may have gone through requests before it.
-            if not self._refused:
-                self._feed_without_upgrade(data[upgrade.args[0] :])
+    def _feed(self, data: bytes | memoryview) -> None:
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserError:
+                self.send_400_response("Invalid HTTP request received.")
+            except httptools.HttpParserUpgrade as upgrade:
+                if not self._refused:
+                    self._read_without_upgrade()
+                    data = memoryview(data)[upgrade.args[0] :]
+                    continue
+            return
 
-    def _feed_without_upgrade(self, rest: bytes) -> None:
-        """Reads a request that asks for another protocol as if it did not, as a server may (RFC 9110 section 7.8).
+    def _read_without_upgrade(self) -> None:
+        """Reads the head that asks for another protocol again as if it did not, as a server may (RFC 9110 section 7.8).
 
-        The parser would take its body for the other protocol, and what is in it for another request. Java's HttpClient asks
+        The parser would take the body for the other protocol, and what is in it for another request. Java's HttpClient asks
         for HTTP/2 with every request that is not TLS.
         """
         head = [b"%b %b HTTP/%b\r\n" % (self.parser.get_method(), self.url, self.parser.get_http_version().encode())]
@@ -201,7 +205,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self.parser = httptools.HttpRequestParser(self)
         # As uvicorn makes it: the first of several requests is answered, though it asks to close.
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._feed(b"".join(head) + b"\r\n" + rest)
+        self.parser.feed_data(b"".join(head) + b"\r\n")
 
     def on_message_begin(self) -> None:
         """A request begins: with what was received just now, or behind another in it."""
@@ -214,13 +218,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         """Hands the request on, unless its headers are too large: then it never reaches the application."""
-        if self.parser.should_upgrade():
-            if self.parser.get_method() == b"CONNECT":
-                self._refuse(HTTPStatus.METHOD_NOT_ALLOWED)
-            return  # it is read again without
-        self._in_headers, self._in_body = False, True
         if self._received_bytes + self._perhaps_bytes > MAX_HEADER_BYTES and self._header_bytes() > MAX_HEADER_BYTES:
             self._refuse(HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE)
+        elif self.parser.should_upgrade():
+            if self.parser.get_method() != b"CONNECT":
+                return  # still coming: it is read again without
+            self._refuse(HTTPStatus.METHOD_NOT_ALLOWED)
+        self._in_headers, self._in_body = False, True
         if self._refused:
             return
         if self._deadline is not None:

@@ -260,6 +260,21 @@ async def test_an_upgrade_is_ignored_and_its_body_stays_a_body(framing: bytes, e
         assert await status_of_another(reader, writer) == 200
 
 
+async def test_many_upgrades_in_one_piece_are_many_requests_with_the_limit_of_others() -> None:
+    async with serving() as connect:
+        reader, writer = await connect()
+        writer.write((GET + b"Connection: Upgrade\r\nUpgrade: x\r\n\r\n") * 2_000)
+        for _ in range(2_000):
+            assert await status(reader) == 200
+            assert await reader.readexactly(3) == b"/ 0"
+        for first in (b"Upgrade: x\r\na: ", b"a: "):
+            reader, writer = await connect()
+            writer.write(GET + first + b"b" * (LIMIT - 300))
+            await asyncio.sleep(0.05)
+            writer.write(b"b" * 300 + b"\r\nConnection: upgrade\r\nUpgrade: x\r\n\r\n")
+            assert await status(reader) == 431
+
+
 async def test_a_connect_is_405_and_ends_the_connection() -> None:
     async with serving() as connect:
         reader, writer = await connect()
