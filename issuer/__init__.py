@@ -2,7 +2,8 @@
 
 The code map: the modules in the order a token request meets them, each with what it can refuse.
 
-    web.listen       sockets and servers; .connection what may come in                408, 431, 503
+    web.listen       sockets and servers; .room how many come in, .handshake TLS      503
+      .connection      what a connection may send, and how long it may take       405, 408, 431
     web.token        reads a bounded body                                         413
     issuance         THE PAGE: everything below, top to bottom, on one screen
     protocol         what was sent, RFC text as code, no clock and no I/O

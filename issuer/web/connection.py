@@ -1,20 +1,19 @@
-"""What a connection may cost before a request is understood: header bytes, time, and which of too many has to go.
+"""What a connection may cost before a request is understood: header bytes, time, and a place in its port's `room`.
 
 uvicorn's HTTP/1.1 protocol, bounded. A request that arrives whole costs no timer; only one that is still incomplete after
 what was read so far gets a deadline.
 """
 
 import asyncio
-import ssl
-from collections import OrderedDict
-from collections.abc import Callable
 from http import HTTPStatus
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import httptools
 from uvicorn import Config
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from uvicorn.server import ServerState
+
+from issuer.web.room import Room
 
 MAX_HEADER_BYTES = 16_384
 """Of the request line and the headers together."""
@@ -22,8 +21,6 @@ RECEIVE_S = 10.0
 """How long a request may take to arrive, headers and body each; the first byte on a new connection; and a TLS handshake."""
 SEND_S = 30.0
 """How long a client may leave what is written to it unread."""
-_SHUTDOWN_S = 5.0
-"""How long a client may take to say that it has heard of the end of a TLS connection."""
 _OF_ANOTHER_PROTOCOL = {b"upgrade", b"http2-settings"}
 
 
@@ -60,52 +57,6 @@ class _WholeAnswers:
             self._waiting.clear()
             if not self._transport.is_closing():
                 self._transport.write(whole)
-
-
-class Guest(Protocol):
-    """A connection of a room."""
-
-    def give_way(self) -> None:
-        """Makes a place at once."""
-
-
-class Room:
-    """Who has to go when a port holds as many connections as it may: whoever has waited longest with nothing to answer.
-
-    Strangers that hold connections keep nobody out that way, and clients that use theirs keep them (as nginx does with its
-    idle connections). Nothing is there to answer while a handshake is not done, and while a client does not read.
-    """
-
-    def __init__(self, max_connections: int | None = None) -> None:
-        self._max_connections = max_connections
-        self._guests: set[Guest] = set()
-        self._resting: OrderedDict[Guest, None] = OrderedDict()
-
-    def enter(self, guest: Guest) -> bool:
-        """Whether there is a place for it, which somebody may have had to give up. It counts until it leaves, either way."""
-        self._guests.add(guest)
-        if self._max_connections is None or len(self._guests) <= self._max_connections:
-            return True
-        if not self._resting:
-            return False
-        oldest, _ = self._resting.popitem(last=False)
-        self._guests.discard(oldest)
-        oldest.give_way()
-        return True
-
-    def rest(self, guest: Guest) -> None:
-        """It has nothing to be answered from now on."""
-        if guest in self._guests:
-            self._resting[guest] = None
-
-    def work(self, guest: Guest) -> None:
-        """It is being answered."""
-        self._resting.pop(guest, None)
-
-    def leave(self, guest: Guest) -> None:
-        """It is gone."""
-        self._guests.discard(guest)
-        self._resting.pop(guest, None)
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -314,81 +265,3 @@ class BoundedProtocol(HttpToolsProtocol):
             self.transport.abort()
         else:
             self.transport.close()
-
-
-class Handshake(asyncio.Protocol):
-    """A connection that has yet to become TLS: it has a place in the room, which it gives up for others, and RECEIVE_S.
-
-    asyncio's servers would tell of it only when it has become that, or 60 seconds later that it has not.
-    """
-
-    def __init__(
-        self, room: Room, tls: ssl.SSLContext, secured: Callable[[], BoundedProtocol], connections: set[Any]
-    ) -> None:
-        self._room = room
-        self._tls = tls
-        self._secured = secured
-        self._connections = connections
-        self._transport: asyncio.Transport | None = None
-        self._shaking: asyncio.Task[None] | None = None
-        self._early: list[bytes] = []
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begins the handshake; one connection too many, with all the others being answered, is cut."""
-        transport.pause_reading()
-        self._transport = transport
-        self._connections.add(self)
-        if self._room.enter(self):
-            self._room.rest(self)
-            self._shaking = asyncio.get_running_loop().create_task(self._shake(transport))
-        else:
-            self.give_way()
-
-    def data_received(self, data: bytes) -> None:
-        """What came in the packet that ended the handshake."""
-        self._early.append(data)
-
-    def connection_lost(self, _: Exception | None) -> None:
-        """Before the handshake began, or in the turn of the loop in which it ended."""
-        self._leave()
-        if self._shaking is not None:
-            self._shaking.cancel()
-
-    def give_way(self) -> None:
-        """Makes a place at once."""
-        self._leave()
-        if self._shaking is not None:
-            self._shaking.cancel()
-        if self._transport is not None:
-            self._transport.abort()
-
-    def shutdown(self) -> None:
-        """The server ends: it was not in time to ask for anything."""
-        self.give_way()
-
-    async def _shake(self, transport: asyncio.Transport) -> None:
-        loop = asyncio.get_running_loop()
-        try:
-            secured = await loop.start_tls(
-                transport,
-                self,
-                self._tls,
-                server_side=True,
-                ssl_handshake_timeout=RECEIVE_S,
-                ssl_shutdown_timeout=_SHUTDOWN_S,
-            )
-        except OSError:  # ssl.SSLError, the time, the client's end
-            transport.abort()
-            return
-        finally:
-            self._leave()
-        if secured is not None:
-            protocol = self._secured()
-            secured.set_protocol(protocol)
-            protocol.connection_made(secured)
-            for data in self._early:
-                protocol.data_received(data)
-
-    def _leave(self) -> None:
-        self._connections.discard(self)
-        self._room.leave(self)

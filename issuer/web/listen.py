@@ -22,7 +22,9 @@ import uvicorn
 from starlette.types import ASGIApp
 from uvicorn.server import ServerState
 
-from issuer.web.connection import BoundedProtocol, Handshake, Room
+from issuer.web.connection import BoundedProtocol
+from issuer.web.handshake import Handshake
+from issuer.web.room import Room
 
 KEEP_ALIVE_S = 75
 GRACE_S = 10

@@ -14,6 +14,7 @@ from uvicorn.server import ServerState
 
 from issuer.web import connection
 from issuer.web.listen import Port, serve_ports
+from issuer.web.room import Room
 
 GET = b"GET / HTTP/1.1\r\nHost: x\r\n"
 LIMIT = connection.MAX_HEADER_BYTES
@@ -78,6 +79,19 @@ async def ended(reader: asyncio.StreamReader) -> bool:
     return reader.at_eof() or reader.exception() is not None
 
 
+async def assert_cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, part: bytes) -> None:
+    """Whoever sends this again and again is cut long before it could fill anything."""
+    sent = 0
+    with suppress(ConnectionError):
+        while sent < 100 * LIMIT and not writer.is_closing() and not reader.at_eof():
+            writer.write(part)
+            await writer.drain()
+            sent += len(part)
+            await asyncio.sleep(0)
+    assert sent < 60 * LIMIT
+    assert await ended(reader)
+
+
 async def test_headers_up_to_the_limit_are_served_and_one_byte_more_is_431() -> None:
     async with serving() as connect:
         room = LIMIT - len("/") - sum(len(each) for each in (b"host", b"x", b"big")) - 4 * 2
@@ -95,15 +109,7 @@ async def test_headers_that_never_end_are_refused_before_they_are_kept(shape: st
         begin = {"one header": GET + b"big: ", "many headers": GET, "the path": b"GET /"}[shape]
         part = b"a: b\r\n" * 200 if shape == "many headers" else b"a" * 1000
         writer.write(begin)
-        sent = 0
-        with suppress(ConnectionError):
-            while sent < 100 * LIMIT and not writer.is_closing() and not reader.at_eof():
-                writer.write(part)
-                await writer.drain()
-                sent += len(part)
-                await asyncio.sleep(0)
-        assert sent < 60 * LIMIT
-        assert await ended(reader)
+        await assert_cut(reader, writer, part)
 
 
 async def test_many_requests_on_one_connection_are_not_added_up() -> None:
@@ -221,15 +227,7 @@ async def test_what_a_chunked_body_carries_beside_itself_is_bounded_like_headers
     async with serving() as connect:
         reader, writer = await connect()
         writer.write(GET + b"transfer-encoding: chunked\r\n\r\n3\r\nabc\r\n" + begin)
-        sent = 0
-        with suppress(ConnectionError):
-            while sent < 100 * LIMIT and not writer.is_closing() and not reader.at_eof():
-                writer.write(part)
-                await writer.drain()
-                sent += len(part)
-                await asyncio.sleep(0)
-        assert sent < 60 * LIMIT
-        assert await ended(reader)
+        await assert_cut(reader, writer, part)
 
 
 H2C = b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABkAAQAAAAAAAIAAAAA\r\n"
@@ -384,7 +382,7 @@ async def asked(answering: Any) -> AsyncIterator[Written]:
     """What an app writes to a connection on which it is asked. Nothing waits for long."""
     config = Config(answering, interface="asgi3", proxy_headers=False, lifespan="off", log_config=None)
     config.load()
-    protocol = connection.BoundedProtocol(config, ServerState(), {}, room=connection.Room())
+    protocol = connection.BoundedProtocol(config, ServerState(), {}, room=Room())
     transport = Written()
     protocol.connection_made(transport)
     protocol.data_received(GET + b"\r\n")

@@ -11,7 +11,7 @@ import trustme
 
 from issuer.events import CertificateLoaded, CertificateRefused, Event
 from issuer.settings import SettingsError, load_settings
-from issuer.web import connection
+from issuer.web import handshake
 from issuer.web.listen import Port, serve_ports
 from issuer.web.tls import Certificate, CertificateError
 from tests.web.test_connection import GET, app, ended, serving, status_of_another
@@ -131,7 +131,7 @@ async def test_a_connection_that_never_becomes_tls_makes_way(authority: Authorit
 async def test_a_handshake_has_to_be_done_in_time(
     authority: Authority, said: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(connection, "RECEIVE_S", 0.2)
+    monkeypatch.setattr(handshake, "RECEIVE_S", 0.2)
     certificate = Certificate(authority.chain, authority.key, lambda _: None)
     async with serving(tls=certificate.context) as connect:
         reader, writer = await connect()
